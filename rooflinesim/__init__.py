@@ -1,0 +1,41 @@
+"""Decode latency, its flip batch and what binds it, for large language models on real hardware.
+
+The public names are those listed here; they load what they need when first used.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "crossover": "rooflinesim.api.crossover",
+    "decode": "rooflinesim.api.decode",
+    "decode_ops": "rooflinesim.api.decode",
+    "memory": "rooflinesim.api.memory",
+    "prefill": "rooflinesim.api.decode",
+    "Answer": "rooflinesim.report.answer",
+    "load_hardware": "rooflinesim.config.catalogue",
+    "load_model": "rooflinesim.config.catalogue",
+    "load_stack": "rooflinesim.config.catalogue",
+    "Deployment": "rooflinesim.specs.deployment",
+    "Hardware": "rooflinesim.specs.hardware",
+    "Model": "rooflinesim.specs.model",
+    "NumberFormat": "rooflinesim.specs.formats",
+    "Precision": "rooflinesim.specs.precision",
+    "Stack": "rooflinesim.specs.stack",
+    "RooflinesimError": "rooflinesim.errors",
+}
+
+__all__ = ["__version__", *sorted(_PLACES)]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its room."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'rooflinesim' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

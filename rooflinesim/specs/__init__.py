@@ -1,0 +1,1 @@
+"""DESCRIBE: frozen nouns, with the unit of every quantity declared once."""

@@ -1,0 +1,1 @@
+"""COUNT: what one forward pass must do, exactly; no device and no efficiency enters here."""

@@ -1,0 +1,92 @@
+"""How many experts a batch wakes: the weights that a mixture-of-experts layer streams."""
+
+import math
+
+import numpy as np
+
+from rooflinesim.workload.step import Array, Routing, Step
+
+
+def distinct_experts(experts: Array, active_experts: Array, tokens: Array) -> Array:
+    r"""Expected number of different experts that some token chose, uniform independent routing [experts].
+
+    .. math:: A(n) = E \left(1 - (1 - k/E)^n\right)
+
+    Parameters
+    ----------
+    experts : E, routed experts. [1]
+    active_experts : k, experts per token. [1] in [1, E]
+    tokens : n, independent tokens. [tokens] >= 0, scalar or shape (points,)
+
+    References
+    ----------
+    .. [1] MoESD. arXiv 2505.19645, algorithm 1 and eq. 8.
+    """
+    return experts * (1.0 - (1.0 - active_experts / experts) ** tokens)
+
+
+def tokens_per_expert(experts: Array, active_experts: Array, tokens: Array) -> Array:
+    r"""Mean tokens of one awake expert, :math:`n k / A(n)` [tokens].
+
+    References
+    ----------
+    .. [1] MoESD. arXiv 2505.19645, algorithm 1 and eq. 10.
+    """
+    return tokens * active_experts / distinct_experts(experts, active_experts, tokens)
+
+
+def saturating_tokens(experts: int, active_experts: int, share: float) -> float:
+    r"""Tokens that wake a share of the experts, uniform routing [tokens].
+
+    .. math:: n = \ln(1 - \tau) / \ln(1 - k/E)
+
+    The inverse of `distinct_experts`.
+    """
+    return math.log1p(-share) / math.log1p(-active_experts / experts)
+
+
+def zipf_inclusion(experts: int, active_experts: int, exponent: float) -> np.ndarray:
+    r"""Probability that a token chooses each expert, the most popular first; shape (experts,) [1].
+
+    .. math:: p_e = \min(1, c\, e^{-z}), \qquad \sum_e p_e = k
+
+    with c found by bisection.
+    """
+    weights = np.arange(1, experts + 1, dtype=np.float64) ** -exponent
+    low, high = 0.0, float(active_experts / weights[-1]) + 1.0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if np.minimum(1.0, middle * weights).sum() < active_experts else (low, middle)
+    return np.minimum(1.0, high * weights)
+
+
+def distinct_skewed_experts(inclusion: np.ndarray, tokens: Array) -> Array:
+    r"""Expected different experts for given inclusion probabilities [experts].
+
+    .. math:: A(n) = \sum_e 1 - (1 - p_e)^n
+
+    Parameters
+    ----------
+    inclusion : p, probability that a token chooses each expert. [1] shape (experts,), sum k
+    tokens : n, independent tokens. [tokens] scalar or shape (points,)
+    """
+    awake = np.zeros_like(np.asarray(tokens, dtype=np.float64))
+    for probability, experts in zip(*np.unique(inclusion, return_counts=True), strict=True):
+        awake = awake + experts * (1.0 - (1.0 - probability) ** tokens)
+    return float(awake) if np.ndim(awake) == 0 else awake
+
+
+def independent_tokens(step: Step, routing: Routing) -> Array:
+    r"""Tokens of a step that choose experts independently: :math:`b (1 + (1 - r)(q - 1))` [tokens].
+
+    That neighbouring tokens of one sequence choose alike is reported; the overlap r must be measured.
+    """
+    return step.batch * (1.0 + (1.0 - routing.overlap) * (step.new_tokens - 1.0))
+
+
+def awake_experts(experts: int, active_experts: int, step: Step, routing: Routing) -> Array:
+    """Expected different experts that a step's tokens choose [experts]."""
+    tokens = independent_tokens(step, routing)
+    if routing.zipf_exponent == 0.0:
+        return distinct_experts(experts, active_experts, tokens)
+    return distinct_skewed_experts(zipf_inclusion(experts, active_experts, routing.zipf_exponent), tokens)

@@ -1,0 +1,1 @@
+"""TIME: operations and a device -> seconds; efficiency laws live here and nowhere else."""

@@ -1,0 +1,5 @@
+"""YAML and JSON files -> specs: the catalogue of shipped profiles, and files of the user's own."""
+
+from rooflinesim.config.catalogue import Kind, entries, load_hardware, load_model, load_stack, resolve
+
+__all__ = ["Kind", "entries", "load_hardware", "load_model", "load_stack", "resolve"]

@@ -1,0 +1,247 @@
+"""Names of models, devices and stacks -> profiles: shipped ones by name or alias, others by path."""
+
+import dataclasses
+import difflib
+import functools
+import os
+import re
+from pathlib import Path
+from typing import Literal, cast
+
+from rooflinesim.config.files import parse_yaml, read_profile
+from rooflinesim.errors import FileError, UnknownNameError
+from rooflinesim.specs.formats import number_format
+from rooflinesim.specs.hardware import Hardware
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.stack import Stack
+
+Kind = Literal["model", "hardware", "stack"]
+
+_WORD = {"model": "model", "hardware": "GPU", "stack": "stack"}
+_LIST = {"model": "models", "hardware": "gpus", "stack": "stacks"}
+_SUFFIXES = (".yaml", ".yml", ".json", ".gguf", ".safetensors")
+# Parts of a name that say nothing about the shape or the chip.
+_DECORATIONS = {
+    "model": {"instruct", "it", "hf", "base", "meta", "chat", "preview"},
+    "hardware": {
+        "nvidia",
+        "geforce",
+        "amd",
+        "instinct",
+        "radeon",
+        "intel",
+        "google",
+        "apple",
+        "tesla",
+        "gpu",
+        "gen4",
+    },
+    "stack": set(),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A shipped profile: its file, its name and the names that people type for it."""
+
+    path: Path
+    name: str
+    aliases: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Short name: that of the file."""
+        return self.path.stem
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """What a typed name stands for; `weights` is a number format that was part of the name."""
+
+    path: Path
+    weights: str | None = None
+    note: str | None = None
+
+
+@functools.cache
+def profile_folder(kind: Kind) -> Path:
+    """Folder of the shipped profiles: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / f"{kind}_profiles"
+    return inside if inside.is_dir() else package.parent / f"{kind}_profiles"
+
+
+@functools.cache
+def entries(kind: Kind) -> tuple[Entry, ...]:
+    """All shipped profiles of a kind, by name; only their first two lines are read."""
+    return tuple(_entry(path) for path in sorted(profile_folder(kind).glob("*.yaml")))
+
+
+def _entry(path: Path) -> Entry:
+    with path.open(encoding="utf-8") as file:
+        head = cast(dict[str, object], parse_yaml(file.readline() + file.readline(), path.name))
+    aliases = cast(list[str], head.get("aliases") or [])
+    return Entry(path=path, name=str(head["name"]), aliases=tuple(str(alias) for alias in aliases))
+
+
+def resolve(kind: Kind, name: str) -> Resolution:
+    """The file that a name, alias, hub id or path stands for, and what to say about the choice.
+
+    Raises
+    ------
+    UnknownNameError : if nothing goes by the name; the message names the nearest ones.
+    FileError : if a path is meant and no file is there.
+    """
+    path = Path(name).expanduser()
+    looks_like_path = (
+        name.lower().endswith(_SUFFIXES) or (os.sep in name and path.exists()) or name.startswith((".", "/", "~"))
+    )
+    if looks_like_path:
+        if kind == "model" and path.is_dir():
+            path = path / "config.json"
+        if not path.exists():
+            raise FileError(f"{path}: no such file; give a path, or a name from `rooflinesim list {_LIST[kind]}`")
+        return Resolution(path=path)
+    typed = _normal(name)
+    direct = profile_folder(kind) / f"{typed}.yaml"
+    if re.fullmatch(r"[a-z0-9.+-]+", typed) and direct.is_file():
+        return Resolution(path=direct, note=_siblings(kind, typed) if kind == "hardware" else None)
+    return _search(kind, name, typed)
+
+
+def _search(kind: Kind, name: str, typed: str) -> Resolution:
+    for wanted, weights in _readings(kind, typed):
+        for reading in (_exact, _compact, _token_set):
+            found = reading(kind, wanted)
+            if found:
+                return Resolution(path=found.path, weights=weights, note=_choice_note(kind, name, wanted, found))
+    known = sorted({key for entry in entries(kind) for key in (entry.key, *entry.aliases)})
+    close = difflib.get_close_matches(typed, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else "give a path"
+    where = f"`rooflinesim list {_LIST[kind]}` shows all"
+    raise UnknownNameError(f"unknown {_WORD[kind]} {name!r}; {hint} ({where})")
+
+
+def _readings(kind: Kind, typed: str) -> list[tuple[str, str | None]]:
+    """The name as typed, and without a number format at its end."""
+    readings: list[tuple[str, str | None]] = [(typed, None)]
+    if kind == "model":
+        stem, _, tail = typed.replace(":", "-").rpartition("-")
+        quantised = "q4_k_m" if tail in ("q4", "gguf") else tail
+        try:
+            if stem and not re.fullmatch(r"[\d.]+b?", tail):
+                readings.append((stem, number_format(quantised).name))
+        except UnknownNameError:
+            pass
+    return readings
+
+
+def _normal(name: str) -> str:
+    """Lower case, without an organisation, spaces and underscores as dashes."""
+    return re.sub(r"[\s_]+", "-", name.strip().lower().rstrip("/")).split("/")[-1]
+
+
+def _tokens(kind: Kind, name: str) -> frozenset[str]:
+    return frozenset(token for token in name.split("-") if token and token not in _DECORATIONS[kind])
+
+
+def _compacted(kind: Kind, name: str) -> str:
+    """Letters, digits and points alone, decorations dropped: llama-3-70b-instruct -> llama370b."""
+    kept = [token for token in name.split("-") if token not in _DECORATIONS[kind]]
+    return re.sub(r"[^a-z0-9.]", "", "".join(kept))
+
+
+def _all_names(entry: Entry) -> tuple[str, ...]:
+    return tuple(_normal(name) for name in (entry.key, entry.name, *entry.aliases))
+
+
+def _exact(kind: Kind, wanted: str) -> Entry | None:
+    return next((entry for entry in entries(kind) if wanted in _all_names(entry)), None)
+
+
+def _compact(kind: Kind, wanted: str) -> Entry | None:
+    key = _compacted(kind, wanted)
+    return next((e for e in entries(kind) if key and key in {_compacted(kind, one) for one in _all_names(e)}), None)
+
+
+def _token_set(kind: Kind, wanted: str) -> Entry | None:
+    """Device whose names hold all typed parts in any order, the one with the fewest other parts first."""
+    if kind != "hardware":
+        return None
+    tokens = _tokens(kind, wanted)
+    rank = {
+        entry: len(parts - tokens)
+        for entry in entries(kind)
+        if tokens and tokens <= (parts := frozenset().union(*(_tokens(kind, one) for one in _all_names(entry))))
+    }
+    return min(rank, key=lambda entry: (rank[entry], entry.key)) if rank else None
+
+
+def _choice_note(kind: Kind, name: str, wanted: str, found: Entry) -> str | None:
+    if kind == "hardware":
+        return _siblings(kind, wanted, found)
+    if _normal(name) not in _all_names(found):
+        return f"{name!r} is read as {found.name}"
+    return None
+
+
+def _siblings(kind: Kind, wanted: str, found: Entry | None = None) -> str | None:
+    """Say which device a bare name was taken for when others share it."""
+    tokens = _tokens(kind, wanted)
+    found = found or _exact(kind, wanted)
+    others = [
+        entry.key
+        for entry in entries(kind)
+        if found
+        and entry.path != found.path
+        and any(tokens < _tokens(kind, one) for one in (entry.key, _normal(entry.name)))
+    ]
+    if not found or not others or len(tokens) > 1:
+        return None
+    return f"{wanted!r} is taken as {found.name}; there are also {', '.join(others)}"
+
+
+def _read(kind: Kind, path: Path) -> object:
+    return read_profile(kind, path, is_shipped=path.parent == profile_folder(kind))
+
+
+def load_hardware(name: str) -> Hardware:
+    """The device that a name, alias or path stands for."""
+    return cast(Hardware, _read("hardware", resolve("hardware", name).path))
+
+
+def load_stack(name: str) -> Stack:
+    """The software stack that a name, alias or path stands for."""
+    return cast(Stack, _read("stack", resolve("stack", name).path))
+
+
+def load_model(name: str) -> Model:
+    """The model that a name, alias, hub id or path stands for; a quantised name changes its checkpoint.
+
+    Raises
+    ------
+    RooflinesimError : if the name is unknown or the file cannot be read.
+    """
+    resolution = resolve("model", name)
+    if resolution.path.suffix == ".json":
+        from rooflinesim.config.huggingface import read_config
+
+        return read_config(resolution.path)
+    if resolution.path.suffix not in (".yaml", ".yml"):
+        raise FileError(f"{resolution.path}: not a model file that is read; give a config.json or a YAML profile")
+    model = cast(Model, _read("model", resolution.path))
+    if resolution.weights is None:
+        return model
+    form = number_format(resolution.weights)
+    rest = None if form.covers_head else "bf16"
+    stored = dataclasses.replace(
+        model.checkpoint,
+        weights=form.name,
+        attention=None,
+        mlp=None,
+        experts=None,
+        shared_experts=None,
+        head=rest,
+        embedding=rest,
+    )
+    return dataclasses.replace(model, checkpoint=stored)

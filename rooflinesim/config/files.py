@@ -1,0 +1,148 @@
+"""Reading of YAML files that others wrote: bounded, without code, anchors or duplicate keys."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rooflinesim.config.assembly import assemble
+from rooflinesim.errors import FileError, ProfileError
+from rooflinesim.specs.hardware import Hardware
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.stack import Stack
+
+MAXIMUM_BYTES = 1_000_000
+_BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+SPECS: dict[str, type[Any]] = {"hardware": Hardware, "model": Model, "stack": Stack}
+"""Kinds of profile, and the noun that each describes."""
+
+
+class _Loader(_BaseLoader):  # type: ignore[misc]
+    """Safe loader that refuses a key given twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Mapping of a node, refused when a key stands in it twice."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (dict, list)):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return dict(super().construct_mapping(node, deep=deep))
+
+
+def read_text(path: Path, *, limit: int = MAXIMUM_BYTES) -> str:
+    """Text of a file.
+
+    Raises
+    ------
+    FileError : if it does not exist, cannot be read, is larger than the limit, or is not UTF-8.
+    """
+    try:
+        if path.is_dir():
+            raise FileError(f"{path}: this is a directory; name a file in it")
+        size = path.stat().st_size
+        if size > limit:
+            raise FileError(f"{path}: {size:,} bytes is too large for such a file; at most {limit:,} are read")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file{_neighbour(path)}") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 text") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / close[0]}?" if close else ""
+
+
+def parse_yaml(text: str, place: str) -> object:
+    """Plain data of a YAML text.
+
+    Raises
+    ------
+    FileError : if it is no YAML, or uses tags, anchors or aliases.
+    """
+    try:
+        if re.search(r"[&*]", text):
+            for event in yaml.parse(text, Loader=_BaseLoader):
+                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                    where = event.start_mark.line + 1 if event.start_mark else 1
+                    raise FileError(f"{place}: line {where}: YAML anchors and aliases are not read; write it out")
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise FileError(f"{place}: {line}not readable as YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise FileError(f"{place}: not readable as YAML: {str(error).splitlines()[0]}") from None
+    except RecursionError:
+        raise FileError(f"{place}: not readable as YAML: nested too deeply") from None
+
+
+def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
+    """The hardware, model or stack that a YAML profile describes; a shipped one is not checked again.
+
+    Raises
+    ------
+    FileError : if the file cannot be read.
+    ProfileError : with everything that breaks the declaration.
+    """
+    data = parse_yaml(read_text(path), path.name)
+    if not isinstance(data, dict):
+        raise ProfileError([f"{path.name}: holds no keys; a {kind} profile is a mapping like 'name: ...'"])
+    if is_shipped:
+        return assemble(SPECS[kind], data)
+    from rooflinesim.config.declared import build
+
+    return build(SPECS[kind], data, path.name)
+
+
+def kind_of(data: object, place: str) -> str:
+    """Which kind of profile a mapping is, told by the keys that only one kind has.
+
+    Raises
+    ------
+    ProfileError : if it has no such key.
+    """
+    marks = {
+        "hardware": ("memory_bandwidth", "dense_flop_rate", "memory_type"),
+        "model": ("hidden_size", "layers", "vocabulary"),
+        "stack": ("memory_efficiency", "collectives", "gemm"),
+    }
+    if isinstance(data, dict):
+        for kind, keys in marks.items():
+            if any(key in data for key in keys):
+                return kind
+    raise ProfileError([f"{place}: no hardware, model or stack profile: it has none of their keys"])
+
+
+def check_file(path: Path) -> str:
+    """Kind of a file that passes all checks: hardware, model, stack or config.
+
+    Raises
+    ------
+    FileError, ProfileError : with what is wrong.
+    """
+    if path.suffix == ".json":
+        from rooflinesim.config.huggingface import read_config
+
+        read_config(path)
+        return "config"
+    from rooflinesim.config.declared import build
+
+    data = parse_yaml(read_text(path), path.name)
+    kind = kind_of(data, path.name)
+    build(SPECS[kind], data, path.name)
+    return kind

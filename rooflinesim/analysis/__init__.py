@@ -1,0 +1,1 @@
+"""ASK: one file per question; arrays in, arrays out."""

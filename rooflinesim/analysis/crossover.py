@@ -1,0 +1,299 @@
+"""At which batch does decoding flip from memory-bound to compute-bound? Five meanings, five answers."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from rooflinesim.analysis.decode import main_format
+from rooflinesim.analysis.memory import max_batch
+from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time
+from rooflinesim.cost.machine import Machine, machine_of
+from rooflinesim.cost.step import op_cost
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.units import quantity
+from rooflinesim.workload.op import Op
+from rooflinesim.workload.step import Array, Routing, Step
+
+Scope = Literal["weight_gemms", "step", "half_share", "half_elasticity", "op", "fits"]
+Reason = Literal["flips", "never_at_this_context", "never", "always", "memory_limit", "unknown_capacity"]
+
+LARGEST_BATCH = 2.0**40
+LONGEST_CONTEXT = 2.0**40
+_DENSE_GRID = 2048
+_TOLERANCE = 1e-13
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """Real batch at which a ratio first reaches 1, and from which on it stays there; None is never."""
+
+    first: float | None
+    stay: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossoverRow:
+    """One meaning of the flip, or the batch that fits.
+
+    `batch` is where it first happens, `batch_stay` from where on it holds; they differ in stepped models.
+    `context_limit` is the longest context at which the whole step flips at any batch; None is no limit.
+    """
+
+    scope: Scope
+    op: str | None
+    batch: float | None = quantity("1")
+    batch_stay: float | None = quantity("1")
+    context_limit: float | None = quantity("tokens")
+    reason: Reason
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CrossoverResult:
+    """All flips of a deployment at one context.
+
+    `flop_rate` and `bandwidth` are the achievable rates of one device that the scopes weight_gemms
+    and step rest on, so that they can be checked by hand.
+    """
+
+    rows: tuple[CrossoverRow, ...]
+    context: float = quantity("tokens")
+    new_tokens: float = quantity("tokens")
+    flop_rate: float = quantity("FLOP/s")
+    bandwidth: float = quantity("B/s")
+
+    def row(self, scope: Scope) -> CrossoverRow:
+        """The row of a scope that has only one."""
+        return next(row for row in self.rows if row.scope == scope)
+
+
+def crossing(ratio: Callable[[np.ndarray], Array]) -> Crossing:
+    """Where a ratio of batch, evaluated on aligned batches, first reaches 1, and from where on it stays.
+
+    Every whole batch up to a bound is looked at, then ever wider steps up to 2^40; between two
+    neighbours the root is found by bisection.
+    """
+    tail = np.geomspace(_DENSE_GRID, LARGEST_BATCH, 257)
+    grid = np.concatenate([np.arange(1.0, _DENSE_GRID), tail])
+    reached = np.broadcast_to(np.asarray(ratio(grid)) >= 1.0, grid.shape)
+    if not reached.any():
+        return Crossing(first=None, stay=None)
+
+    def root(index: int) -> float:
+        low, high = (1e-9 if index == 0 else grid[index - 1]), grid[index]
+        while high - low > _TOLERANCE * high:
+            middle = 0.5 * (low + high)
+            if middle in (low, high):
+                break
+            low, high = (low, middle) if bool(np.all(ratio(np.array([middle])) >= 1.0)) else (middle, high)
+        return float(high)
+
+    below = np.flatnonzero(~reached)
+    last_below = int(below[-1]) if below.size else -1
+    stay = root(last_below + 1) if last_below + 1 < grid.size else None
+    first_index = int(np.argmax(reached))
+    first = stay if first_index == last_below + 1 else root(first_index)
+    return Crossing(first=first, stay=stay)
+
+
+def op_crossing(op_of_batch: Callable[[np.ndarray], Op], machine: Machine) -> Crossing:
+    """Batch at which one operation's compute time reaches its memory time, all of its traffic counted."""
+
+    def ratio(batch: np.ndarray) -> Array:
+        cost = op_cost(op_of_batch(batch), machine)
+        return _quotient(cost.compute_time, cost.memory_time)
+
+    return crossing(ratio)
+
+
+def _quotient(compute: Array, memory: Array) -> Array:
+    """Compute over memory time; infinite where nothing is moved, 0 where nothing is done either."""
+    compute, memory = np.asarray(compute), np.asarray(memory)
+    empty = np.where(compute > 0, np.inf, 0.0)
+    return np.where(memory > 0, compute / np.where(memory > 0, memory, 1.0), empty)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Headline:
+    """Weight and KV traffic of steps against the achievable rates of their math, as hand formulas count."""
+
+    deployment: Deployment
+    machine: Machine
+    routing: Routing
+    new_tokens: float
+
+    def _ops(self, batch: Array, context: Array) -> tuple[Op, ...]:
+        step = Step(batch=batch, new_tokens=self.new_tokens, context=context)
+        return step_ops(self.deployment, step, self.routing)
+
+    def _compute(self, op: Op) -> Array:
+        return op.count * op.flops / self.machine.flop_rate(op.form, "gemm")
+
+    def gemm_ratio(self, batch: Array) -> Array:
+        """Compute over weight-read time of all weight GEMMs."""
+        gemms = [op for op in self._ops(batch, 0.0) if op.kind == "gemm"]
+        compute = sum(self._compute(op) for op in gemms)
+        weights = sum(op.count * op.weight_bytes for op in gemms)
+        return _quotient(compute, weights / self.machine.bandwidth)
+
+    def step_ratio(self, batch: Array, context: Array) -> Array:
+        """Compute over memory time of the whole step: all weights, and the cached tokens' attention."""
+        compute: Array = 0.0
+        moved: Array = 0.0
+        for op, own in zip(self._ops(batch, context), self._ops(batch, 0.0), strict=True):
+            moved = moved + op.count * op.weight_bytes
+            if op.kind == "gemm":
+                compute = compute + self._compute(op)
+            elif op.kind == "attention":
+                compute = compute + self._compute(op) - self._compute(own)
+                moved = moved + op.count * (op.kv_bytes - own.kv_bytes)
+            elif op.kind == "recurrent":
+                compute = compute + self._compute(op)
+                moved = moved + op.count * op.kv_bytes
+        return _quotient(compute, moved / self.machine.bandwidth)
+
+    def context_limit(self) -> float | None:
+        """Longest context at which some batch is compute-bound; None if every context has one, 0 if none."""
+
+        def flips(context: float) -> bool:
+            return bool(np.all(self.step_ratio(1e15, context) >= 1.0))
+
+        if flips(LONGEST_CONTEXT):
+            return None
+        if not flips(0.0):
+            return 0.0
+        low, high = 0.0, LONGEST_CONTEXT
+        while high - low > 1e-12 * high:
+            middle = 0.5 * (low + high)
+            if middle in (low, high):
+                break
+            low, high = (middle, high) if flips(middle) else (low, middle)
+        return low
+
+
+def crossover(
+    deployment: Deployment, *, context: float = 2048, new_tokens: float = 1, routing: Routing = Routing()
+) -> CrossoverResult:
+    r"""Batches at which decoding flips, by every meaning of the word.
+
+    ``weight_gemms`` and ``step`` count weight and KV traffic only, at the stack's achievable rates P and BW:
+
+    .. math:: B_{gemm} = \frac{w R}{2 q}, \qquad
+              B_{step} = \frac{w N_w}{(2 N_w + \varphi s) / R - kv\, s}, \qquad R = P / BW
+
+    and the step flips only at contexts below :math:`2 N_w / (R\, kv - \varphi)`. The other scopes use all
+    traffic and the timing laws: ``half_share`` is where compute-bound operations take half of the step,
+    ``half_elasticity`` where one percent more batch costs half a percent more time, ``op`` the flip of each
+    operation. ``fits`` is the batch that memory allows.
+
+    Parameters
+    ----------
+    context : tokens of each sequence that are cached before the step. [tokens] >= 0
+    new_tokens : tokens per sequence and step; the flips divide by it. [tokens] >= 1
+
+    References
+    ----------
+    .. [1] Austin et al. How to Scale Your Model. 2025, chapter on transformer inference (critical batch).
+    """
+    machine = machine_of(deployment)
+    head = _Headline(deployment=deployment, machine=machine, routing=routing, new_tokens=float(new_tokens))
+    gemms = crossing(head.gemm_ratio)
+    limit = head.context_limit()
+    whole = crossing(lambda batch: head.step_ratio(batch, float(context)))
+    fitting = max_batch(deployment, int(context))
+    rows = [
+        _row("weight_gemms", gemms, None),
+        dataclasses.replace(
+            _row("step", whole, None),
+            context_limit=limit,
+            reason=_reason(whole) if whole.first is not None or limit == 0.0 else "never_at_this_context",
+        ),
+        _row("half_share", _half_share(deployment, context, new_tokens, routing), None),
+        _row(
+            "half_elasticity",
+            crossing(lambda b: 2.0 * elasticity(deployment, b, context, new_tokens, routing)),
+            None,
+        ),
+        *_op_rows(deployment, machine, context, new_tokens, routing),
+        CrossoverRow(
+            scope="fits",
+            op=None,
+            batch=fitting,
+            batch_stay=None,
+            context_limit=None,
+            reason="unknown_capacity" if fitting is None else "memory_limit",
+        ),
+    ]
+    return CrossoverResult(
+        rows=tuple(rows),
+        context=float(context),
+        new_tokens=float(new_tokens),
+        flop_rate=machine.flop_rate(main_format(deployment), "gemm"),
+        bandwidth=machine.bandwidth,
+    )
+
+
+def _reason(found: Crossing) -> Reason:
+    if found.first is None:
+        return "never"
+    return "always" if found.first <= 2e-9 else "flips"
+
+
+def _row(scope: Scope, found: Crossing, op: str | None) -> CrossoverRow:
+    return CrossoverRow(
+        scope=scope,
+        op=op,
+        batch=found.first,
+        batch_stay=found.stay,
+        context_limit=None,
+        reason=_reason(found),
+    )
+
+
+def elasticity(
+    deployment: Deployment, batch: Array, context: float, new_tokens: float = 1, routing: Routing = Routing()
+) -> Array:
+    r"""Percent of step time that one percent of batch costs, :math:`d \ln T / d \ln B` [1]."""
+    nudge = 1e-4
+
+    def time(factor: float) -> Array:
+        step = Step(batch=batch * factor, new_tokens=new_tokens, context=context)
+        return step_time(deployment, step, routing).time
+
+    growth: Array = np.log(time(1.0 + nudge) / time(1.0 - nudge))
+    return growth / (math.log1p(nudge) - math.log1p(-nudge))
+
+
+def _half_share(deployment: Deployment, context: float, new_tokens: float, routing: Routing) -> Crossing:
+    """Where operations that compute bounds take half of the step's time."""
+
+    def doubled_share(batch: np.ndarray) -> Array:
+        step = Step(batch=batch, new_tokens=new_tokens, context=context)
+        whole = step_time(deployment, step, routing).time
+        bound: Array = 0.0
+        for op, cost in step_op_costs(deployment, step, routing):
+            is_compute_bound = np.asarray(cost.compute_time) >= np.asarray(cost.memory_time)
+            has_work = np.asarray(op.flops) > 0
+            bound = bound + np.where(is_compute_bound & has_work, op.count * cost.time, 0.0)
+        return 2.0 * bound / whole
+
+    return crossing(doubled_share)
+
+
+def _op_rows(
+    deployment: Deployment, machine: Machine, context: float, new_tokens: float, routing: Routing
+) -> list[CrossoverRow]:
+    """The flip of each operation that computes, by name."""
+
+    def named(name: str) -> Callable[[np.ndarray], Op]:
+        def op_of_batch(batch: np.ndarray) -> Op:
+            step = Step(batch=batch, new_tokens=new_tokens, context=context)
+            return next(op for op in step_ops(deployment, step, routing) if op.name == name)
+
+        return op_of_batch
+
+    probe = step_ops(deployment, Step(context=context, new_tokens=new_tokens), routing)
+    names = [op.name for op in probe if op.kind in ("gemm", "attention", "recurrent")]
+    return [_row("op", op_crossing(named(name), machine), name) for name in names]

@@ -1,0 +1,155 @@
+"""What stays in a device's memory, what a step streams of it, and how many users and tokens fit."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from rooflinesim.analysis.residency import resident_bytes, storage_of, usable_memory
+from rooflinesim.analysis.timing import step_ops
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.units import quantity
+from rooflinesim.workload.footprint import (
+    activation_bytes,
+    cache_bytes,
+    resident_weight_bytes,
+    state_bytes,
+)
+from rooflinesim.workload.step import Routing, Step
+
+LONGEST_CONTEXT = 2**40
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LedgerRow:
+    """Bytes of one part on one device: kept in memory, and streamed by one decode step."""
+
+    part: str
+    resident_bytes: float = quantity("B")
+    streamed_bytes: float = quantity("B")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryResult:
+    """Byte ledger of one device at one batch and context.
+
+    `usable` is the share of the capacity that the software takes; None when the capacity is unknown,
+    and then nothing is said about what fits. `max_batch` holds at `context`, `max_context` at `batch`;
+    None when unbounded or unknown. `missing` is how much too little memory there is, 0 when it fits.
+    """
+
+    rows: tuple[LedgerRow, ...]
+    batch: int = quantity("1")
+    context: int = quantity("tokens")
+    capacity: float | None = quantity("B")
+    usable: float | None = quantity("B")
+    resident: float = quantity("B")
+    streamed: float = quantity("B")
+    fits: bool | None
+    free: float | None = quantity("B")
+    missing: float | None = quantity("B")
+    max_batch: int | None = quantity("1")
+    max_context: int | None = quantity("tokens")
+    cache_bytes_per_token: float = quantity("B")
+    fitting_tensor_parallel: int | None = quantity("1")
+
+
+def memory(
+    deployment: Deployment, *, batch: int = 1, context: int = 2048, routing: Routing = Routing()
+) -> MemoryResult:
+    """Ledger of resident and streamed bytes, and the largest batch and context that fit.
+
+    Parameters
+    ----------
+    batch : sequences held at once. [1] >= 1
+    context : tokens of each sequence. [tokens] >= 0
+    """
+    model, precision, ranks = deployment.model, deployment.precision, deployment.tensor_parallel
+    step = Step(batch=float(batch), context=float(context))
+    ops = step_ops(deployment, step, routing)
+    resident = dict(resident_weight_bytes(model, precision, ranks))
+    streamed: dict[str, float] = {}
+    for op in ops:
+        part = op.part or "other"
+        streamed[part] = streamed.get(part, 0.0) + float(op.count * op.weight_bytes)
+    states = batch * state_bytes(model, precision, ranks)
+    caches = batch * float(cache_bytes(model, precision, step.context + 1.0, storage_of(deployment)))
+    resident["kv_cache"] = caches + states
+    streamed["kv_cache"] = float(sum(op.count * op.kv_bytes for op in ops))
+    resident["activations"] = float(activation_bytes(model, precision, step.tokens, step.logit_rows, ranks))
+    streamed["activations"] = float(sum(op.count * op.activation_bytes for op in ops))
+    rows = tuple(
+        LedgerRow(part=part, resident_bytes=resident.get(part, 0.0), streamed_bytes=streamed.get(part, 0.0))
+        for part in dict.fromkeys((*resident, *streamed))
+        if resident.get(part) or streamed.get(part)
+    )
+    total = sum(row.resident_bytes for row in rows)
+    usable = usable_memory(deployment)
+    return MemoryResult(
+        rows=rows,
+        batch=batch,
+        context=context,
+        capacity=deployment.hardware.memory_capacity,
+        usable=usable,
+        resident=total,
+        streamed=sum(row.streamed_bytes for row in rows),
+        fits=None if usable is None else total <= usable,
+        free=None if usable is None else max(0.0, usable - total),
+        missing=None if usable is None else max(0.0, total - usable),
+        max_batch=max_batch(deployment, context),
+        max_context=max_context(deployment, batch),
+        cache_bytes_per_token=float(
+            cache_bytes(model, precision, 1.0, dataclasses.replace(storage_of(deployment), block=1))
+        ),
+        fitting_tensor_parallel=fitting_tensor_parallel(deployment, batch, context),
+    )
+
+
+def max_batch(deployment: Deployment, context: int) -> int | None:
+    r"""Sequences of a given context that fit at once [1]; None if the capacity is unknown.
+
+    .. math:: B_{max} = \lfloor (M u - W) / (kv \lceil s / block \rceil block + state + act) \rfloor
+    """
+    usable = usable_memory(deployment)
+    if usable is None:
+        return None
+    none, one = (float(resident_bytes(deployment, Step(batch=b, context=float(context)))) for b in (0.0, 1.0))
+    return max(0, math.floor((usable - none) / (one - none)))
+
+
+def max_context(deployment: Deployment, batch: int) -> int | None:
+    """Longest context that fits for a batch [tokens]; None if the capacity is unknown or the cache does not grow."""
+    usable = usable_memory(deployment)
+    if usable is None:
+        return None
+
+    def fits(context: int) -> bool:
+        return float(resident_bytes(deployment, Step(batch=float(batch), context=float(context)))) <= usable
+
+    if not fits(0):
+        return 0
+    if fits(LONGEST_CONTEXT):
+        return None
+    low, high = 0, LONGEST_CONTEXT
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def fitting_tensor_parallel(deployment: Deployment, batch: int, context: int) -> int | None:
+    """Smallest power of two of devices that would hold the deployment [1]; None if none or unknown."""
+    usable = usable_memory(deployment)
+    links = (deployment.hardware.link, deployment.hardware.host_link)
+    reach = max((link.devices for link in links if link), default=1)
+    ranks = 1
+    while usable is not None and ranks <= reach:
+        try:
+            wider = dataclasses.replace(deployment, tensor_parallel=ranks)
+            step_ops(wider, Step(), Routing())
+            if float(np.max(resident_bytes(wider, Step(batch=float(batch), context=float(context))))) <= usable:
+                return ranks
+        except ValueError:
+            return None
+        ranks *= 2
+    return None

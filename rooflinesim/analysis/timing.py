@@ -1,0 +1,94 @@
+"""The step of a deployment, counted and timed, for one point or for many at once."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from rooflinesim.cost.machine import Machine, machine_of
+from rooflinesim.cost.step import Cost, on_chip_share, op_costs, step_cost, working_set_bytes
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.stack import Band
+from rooflinesim.workload.forward import Pass, forward
+from rooflinesim.workload.op import Op
+from rooflinesim.workload.step import Array, Routing, Step
+
+BLOCK_POINTS = 8192
+"""Points evaluated together: few enough that every intermediate array stays in the processor's cache."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Traffic:
+    """What one device does in a step, all operations together [FLOP, B]."""
+
+    flop: Array
+    weight_bytes: Array
+    kv_bytes: Array
+    activation_bytes: Array
+    network_bytes: Array
+
+
+def step_ops(deployment: Deployment, step: Step, routing: Routing) -> tuple[Op, ...]:
+    """Operations of a step on one device of the deployment."""
+    return forward(
+        Pass(
+            model=deployment.model,
+            precision=deployment.precision,
+            step=step,
+            ranks=deployment.tensor_parallel,
+            routing=routing,
+        )
+    )
+
+
+def step_traffic(ops: tuple[Op, ...]) -> Traffic:
+    """FLOPs and bytes of a step: sums over its operations."""
+
+    def total(values: Callable[[Op], Array]) -> Array:
+        return sum((op.count * values(op) for op in ops), start=np.float64(0.0))
+
+    return Traffic(
+        flop=total(lambda op: op.flops),
+        weight_bytes=total(lambda op: op.weight_bytes),
+        kv_bytes=total(lambda op: op.kv_bytes),
+        activation_bytes=total(lambda op: op.activation_bytes),
+        network_bytes=total(lambda op: op.network_bytes),
+    )
+
+
+def step_time(deployment: Deployment, step: Step, routing: Routing = Routing(), machine: Machine | None = None) -> Cost:
+    """Time of a step and its roofs, on the deployment's own machine or a changed one [s]."""
+    ops = step_ops(deployment, step, routing)
+    return step_cost(ops, machine or machine_of(deployment), deployment.stack, deployment.model, step)
+
+
+def step_op_costs(deployment: Deployment, step: Step, routing: Routing = Routing()) -> tuple[tuple[Op, Cost], ...]:
+    """Operations of a step with their costs, once each."""
+    ops = step_ops(deployment, step, routing)
+    return tuple(zip(ops, op_costs(ops, machine_of(deployment)), strict=True))
+
+
+def resident_on_chip(ops: tuple[Op, ...], machine: Machine) -> Array:
+    """Share of a step's bytes that is served on chip [1]."""
+    return on_chip_share(working_set_bytes(ops), machine)
+
+
+def band_of(deployment: Deployment, batch: Array) -> tuple[Array, Array]:
+    """Factors on a predicted time between which 80 % of measurements are meant to lie; 1 and 1 without a band."""
+
+    def factors(band: Band | None) -> tuple[float, float]:
+        return (band.low, band.high) if band else (1.0, 1.0)
+
+    wide = factors(deployment.stack.band)
+    if deployment.tensor_parallel > 1:
+        return wide
+    narrow = factors(deployment.stack.single_user_band or deployment.stack.band)
+    single = np.asarray(batch) <= 1
+    return np.where(single, narrow[0], wide[0]), np.where(single, narrow[1], wide[1])
+
+
+def aligned(**columns: Array | list[float] | list[int] | tuple[int, ...] | None) -> dict[str, np.ndarray]:
+    """Columns broadcast to one shape (points,) of float64; None columns are left out."""
+    given = {name: np.asarray(value, dtype=np.float64) for name, value in columns.items() if value is not None}
+    arrays = np.broadcast_arrays(*given.values())
+    return {name: np.atleast_1d(array).ravel() for name, array in zip(given, arrays, strict=True)}

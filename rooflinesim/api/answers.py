@@ -1,0 +1,124 @@
+"""From a question's result to an answer: the deployment that was asked about, and what it rests on."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rooflinesim import __version__
+from rooflinesim.report import text
+from rooflinesim.report.answer import Answer
+from rooflinesim.report.provenance import provenance_of
+from rooflinesim.report.tables import View
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.hardware import Hardware
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.precision import precision_of
+from rooflinesim.specs.stack import Stack
+from rooflinesim.workload.step import Array
+
+Counts = Array | Sequence[int] | Sequence[float]
+
+
+def deployment(
+    *,
+    model: Model,
+    hardware: Hardware,
+    stack: Stack,
+    weights: str | None = None,
+    kv: str | None = None,
+    tp: int = 1,
+) -> Deployment:
+    """A model on devices; formats default to what the checkpoint says.
+
+    Parameters
+    ----------
+    weights, kv : number formats, such as "fp8" or "int4". None follows the checkpoint
+    tp : devices that share every layer. [1] >= 1
+    """
+    precision = precision_of(model, weights=weights, kv_cache=kv)
+    return Deployment(model=model, hardware=hardware, stack=stack, precision=precision, tensor_parallel=tp)
+
+
+def answer(
+    command: str,
+    asked: Deployment,
+    result: Any,
+    content: Mapping[str, Any],
+    views: Sequence[View],
+    inputs: Mapping[str, Any],
+    notes: Sequence[str],
+) -> Answer:
+    """The answer to a question about a deployment, with what it rests on."""
+    return Answer(
+        command=command,
+        version=__version__,
+        result=result,
+        columns=content["columns"],
+        describe_inputs=functools.partial(_resolved, asked, inputs),
+        provenance=provenance_of(asked),
+        summary=content["summary"],
+        notes=[*notes, *text.deployment_notes(asked)],
+        views=views,
+    )
+
+
+def _resolved(asked: Deployment, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a question was resolved to, enough to repeat the run."""
+    precision = asked.precision
+    return {
+        "model": {"name": asked.model.name, "source": asked.model.source, "hash": _hash(asked.model)},
+        "hardware": {
+            "name": asked.hardware.name,
+            "source": asked.hardware.source,
+            "hash": _hash(asked.hardware),
+        },
+        "stack": {"name": asked.stack.name, "hash": _hash(asked.stack)},
+        "tensor_parallel": asked.tensor_parallel,
+        "precision": {
+            field.name: {
+                "format": getattr(precision, field.name).name,
+                "bits": getattr(precision, field.name).bits,
+            }
+            for field in dataclasses.fields(precision)
+        },
+        **inputs,
+    }
+
+
+def _hash(spec: Any) -> str:
+    """Fingerprint of a described noun."""
+    import hashlib
+
+    return hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+
+
+def grid(result: Any) -> dict[str, Any]:
+    """Batches and contexts of a result, as inputs."""
+    return {"batch": listed(result.batch), "context_tokens": listed(result.context)}
+
+
+def listed(values: Any) -> list[float]:
+    """Distinct values of an axis, in order, of at most a thousand."""
+    distinct = dict.fromkeys(values.tolist()) if values.size <= 1000 else (values.min(), values.max())
+    return [int(value) if float(value).is_integer() else float(value) for value in distinct]
+
+
+def numbers(values: Counts) -> Any:
+    """Counts as numpy takes them."""
+    return list(values) if isinstance(values, (list, tuple, range)) else values
+
+
+def unfit(asked: Deployment, result: Any) -> list[str]:
+    """Say where a deployment does not fit into memory, by how much, and what would."""
+    if result.fits is None:
+        return [f"{asked.hardware.name} states no memory capacity, so nothing is said about what fits; give --memory"]
+    if result.fits.all():
+        return []
+    from rooflinesim.analysis import memory as memory_analysis
+    from rooflinesim.report import memory as memory_report
+
+    first = int((~result.fits).argmax())
+    ledger = memory_analysis.memory(asked, batch=int(result.batch[first]), context=int(result.context[first]))
+    place = f"batch {int(result.batch[first]):,} at context {int(result.context[first]):,}"
+    return [f"{place} {'; '.join(memory_report.fit_lines(asked, ledger))}"]

@@ -1,0 +1,84 @@
+"""How long a step takes: decode, its operations, prefill."""
+
+from collections.abc import Sequence
+
+from rooflinesim.analysis import decode as decode_analysis
+from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers, unfit
+from rooflinesim.report import decode as decode_report
+from rooflinesim.report.answer import Answer
+from rooflinesim.specs.hardware import Hardware
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.stack import Stack
+
+
+def decode(
+    *,
+    model: Model,
+    hardware: Hardware,
+    stack: Stack,
+    batch: Counts = 1,
+    context: Counts = 2048,
+    weights: str | None = None,
+    kv: str | None = None,
+    tp: int = 1,
+    explained: bool = False,
+    notes: Sequence[str] = (),
+) -> Answer:
+    """Per-token decode latency at aligned batches and contexts; see `analysis.decode.decode`."""
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    result = decode_analysis.decode(asked, batch=numbers(batch), context=numbers(context))
+    content = decode_report.decode_content(result)
+    views = [decode_report.decode_view(asked, result)]
+    if explained:
+        first_batch, first_context = float(result.batch[0]), float(result.context[0])
+        from rooflinesim.analysis.explain import explain
+
+        found = explain(asked, batch=first_batch, context=first_context)
+        content["summary"]["explanation"] = decode_report.explanation_summary(found)
+        views.append(decode_report.explanation_view(found, batch=first_batch, context=first_context))
+    return answer("decode", asked, result, content, views, grid(result), [*notes, *unfit(asked, result)])
+
+
+def decode_ops(
+    *,
+    model: Model,
+    hardware: Hardware,
+    stack: Stack,
+    batch: float = 1,
+    context: float = 2048,
+    weights: str | None = None,
+    kv: str | None = None,
+    tp: int = 1,
+    notes: Sequence[str] = (),
+) -> Answer:
+    """The operations of one decode step; see `analysis.decode.decode_ops`."""
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    rows = decode_analysis.decode_ops(asked, batch=batch, context=context)
+    content = {
+        "columns": decode_report.ops_columns(rows),
+        "summary": {"step_time_s": sum(row.time for row in rows)},
+    }
+    view = decode_report.ops_view(asked, rows, batch=batch, context=context)
+    return answer("decode-ops", asked, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)
+
+
+def prefill(
+    *,
+    model: Model,
+    hardware: Hardware,
+    stack: Stack,
+    prompt: Counts,
+    batch: Counts = 1,
+    context: Counts = 0,
+    weights: str | None = None,
+    kv: str | None = None,
+    tp: int = 1,
+    notes: Sequence[str] = (),
+) -> Answer:
+    """Time to first token of prompts; see `analysis.decode.prefill`."""
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    result = decode_analysis.prefill(asked, prompt=numbers(prompt), batch=numbers(batch), context=numbers(context))
+    content = decode_report.prefill_content(result)
+    views = [decode_report.prefill_view(asked, result)]
+    inputs = {**grid(result), "prompt_tokens": listed(result.prompt)}
+    return answer("prefill", asked, result, content, views, inputs, [*notes, *unfit(asked, result)])

@@ -1,0 +1,1 @@
+"""SHOW: arguments -> a call -> a presentation."""

@@ -1,0 +1,1 @@
+"""Results -> tables, frames and files; every text about a result is made here, no number is."""

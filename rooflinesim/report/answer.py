@@ -1,0 +1,119 @@
+"""An answer: rows with their inputs, provenance, summary and notes, in every format."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rooflinesim.report.columns import Columns, records
+from rooflinesim.report.provenance import Provenance
+from rooflinesim.report.tables import View, render_markdown, render_terminal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Format = Literal["table", "json", "csv", "md"]
+FORMATS: tuple[Format, ...] = ("table", "json", "csv", "md")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Answer:
+    """What a question gives back; `result` is the analysis' own value, the rest is ready to show.
+
+    `columns` maps the names of JSON and CSV to one value per row; `describe_inputs` gives what is
+    enough to repeat the run, hashes included; `views` are the tables that people see.
+    """
+
+    command: str
+    version: str
+    result: Any
+    columns: Columns
+    describe_inputs: Callable[[], Mapping[str, Any]]
+    provenance: Sequence[Provenance]
+    summary: Mapping[str, Any]
+    notes: Sequence[str]
+    views: Sequence[View]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One mapping per row."""
+        return records(self.columns)
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Everything that the question was resolved to."""
+        return self.describe_inputs()
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a pandas frame, under the names of CSV."""
+        import pandas as pd
+
+        return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+
+    def to_json(self) -> str:
+        """One JSON object as INTERFACE fixes it; never NaN or Infinity."""
+        content = {
+            "schema": f"rooflinesim/{self.command}/1",
+            "version": self.version,
+            "inputs": self.inputs,
+            "provenance": [dataclasses.asdict(one) for one in self.provenance],
+            "rows": self.rows,
+            "summary": self.summary,
+            "notes": list(self.notes),
+        }
+        import json
+
+        return json.dumps(_finite(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    def to_csv(self) -> str:
+        """The rows as CSV, SI values, the unit in the header."""
+        import csv
+        import io
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_cell(value) for value in row.values()] for row in self.rows)
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """The tables as Markdown, for pasting into a ticket."""
+        return render_markdown(self.views)
+
+    def to_table(self, *, width: int | None = None, colour: bool = False) -> str:
+        """The tables as text for a terminal of a width."""
+        return render_terminal(self.views, width=width, colour=colour)
+
+    def to_text(self, form: Format, *, width: int | None = None, colour: bool = False) -> str:
+        """The answer in a format."""
+        match form:
+            case "json":
+                return self.to_json()
+            case "csv":
+                return self.to_csv()
+            case "md":
+                return self.to_markdown()
+            case "table":
+                return self.to_table(width=width, colour=colour)
+
+    def __repr__(self) -> str:
+        return self.to_table(width=100)
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else value
+
+
+def _finite(value: Any) -> Any:
+    """The value with every number that JSON has no word for replaced by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return value

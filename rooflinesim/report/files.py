@@ -1,0 +1,33 @@
+"""Whole files or none: written beside the target, then renamed."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from rooflinesim.errors import FileError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a text into a file, which is replaced as a whole.
+
+    Raises
+    ------
+    FileError : if the folder is missing or the file cannot be written; then nothing is left behind.
+    """
+    temporary: str | None = None
+    try:
+        if path.is_dir():
+            raise FileError(f"{path}: this is a directory; name a file in it")
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise FileError(
+            f"{path}: cannot be written: {error.strerror or error}; name a file in a writable folder"
+        ) from None

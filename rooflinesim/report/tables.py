@@ -1,0 +1,81 @@
+"""Tables that people read: a title, columns with units, and numbers of a few significant digits."""
+
+import dataclasses
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BATCH_STYLE = {"memory": "cyan", "compute": "magenta", "network": "yellow", "overhead": "red"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """A table to show: `lines` above it, headers, and cells of text, one style per row or none."""
+
+    lines: Sequence[str]
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: Sequence[int] = (0,)
+    styles: Sequence[str | None] = ()
+    footer: Sequence[str] = ()
+
+
+def render_terminal(views: Sequence[View], *, width: int | None, colour: bool) -> str:
+    """Text of the tables, no wider than a terminal."""
+    from rich import box
+
+    return _render(views, box_style=box.SIMPLE_HEAD, width=width, colour=colour)
+
+
+def render_markdown(views: Sequence[View]) -> str:
+    """Markdown of the tables."""
+    from rich import box
+
+    return _render(views, box_style=box.MARKDOWN, width=10_000, colour=False)
+
+
+def _render(views: Sequence[View], *, box_style: Any, width: int | None, colour: bool) -> str:
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        width=width,
+        force_terminal=colour,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )
+    for index, view in enumerate(views):
+        if index:
+            console.print()
+        for line in view.lines:
+            console.print(line, soft_wrap=True)
+        if view.rows:
+            if view.lines:
+                console.print()
+            console.print(_table(view, box_style))
+        for line in view.footer:
+            console.print(line, soft_wrap=True)
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines()) + "\n"
+
+
+def _table(view: View, box_style: Any) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box_style, header_style="bold", pad_edge=False, show_edge=box_style.top_left == "|")
+    for index, header in enumerate(view.headers):
+        table.add_column(Text(header), justify="left" if index in view.left else "right", overflow="fold")
+    for row, style in zip(view.rows, _styles(view), strict=True):
+        table.add_row(*(Text(cell) for cell in row), style=style)
+    return table
+
+
+def _styles(view: View) -> Iterator[str | None]:
+    yield from view.styles or [None] * len(view.rows)

@@ -1,0 +1,81 @@
+"""Numbers as people read them in tables, and what results mean in words."""
+
+from collections.abc import Iterator
+
+from rooflinesim.report.provenance import converted_formats
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.precision import Precision
+from rooflinesim.units import format_quantity
+
+
+def short(value: float | None, unit: str = "1", digits: int = 3) -> str:
+    """A number to three digits, with its unit where it has one; a dash for none."""
+    if value is None:
+        return "-"
+    return format_quantity(value, unit, digits) if unit != "1" else format_quantity(value, "1", digits)
+
+
+def whole(value: float | None) -> str:
+    """A count with its thousands set apart; a dash for none."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * share:.0f} %" if abs(share) >= 0.095 or share == 0 else f"{100 * share:.1f} %"
+
+
+def milliseconds(value: float) -> str:
+    """A time in ms, so that a column of times can be compared at a glance."""
+    time = value * 1e3
+    return f"{time:,.0f}" if time >= 1000 else f"{time:.4g}" if time >= 0.001 else f"{time:.2g}"
+
+
+def time_range(low: float, high: float) -> str:
+    """A band of times in ms; a dash where there is none."""
+    return "-" if low == high else f"{milliseconds(low)} - {milliseconds(high)}"
+
+
+def formats_line(precision: Precision) -> str:
+    """The number formats of weights and cache, the odd ones out named."""
+    parts = {
+        "attention": precision.attention.name,
+        "mlp": precision.mlp.name,
+        "experts": precision.experts.name,
+        "head": precision.head.name,
+    }
+    names = list(dict.fromkeys(parts.values()))
+    if len(names) == 1:
+        weights = f"{names[0]} weights"
+    else:
+        weights = "weights " + ", ".join(
+            f"{name} ({'/'.join(part for part, one in parts.items() if one == name)})" for name in names
+        )
+    return f"{weights}, {precision.kv_cache.name} KV cache"
+
+
+def deployment_line(deployment: Deployment) -> str:
+    """One line that says what is being asked about."""
+    ranks = deployment.tensor_parallel
+    devices = deployment.hardware.name if ranks == 1 else f"{ranks} x {deployment.hardware.name} (TP {ranks})"
+    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats_line(deployment.precision)}"
+
+
+def deployment_notes(deployment: Deployment) -> Iterator[str]:
+    """What a reader must know about a deployment before trusting its numbers."""
+    hardware, stack = deployment.hardware, deployment.stack
+    for assumption in deployment.model.assumptions:
+        yield f"{deployment.model.name}: {assumption}"
+    for form, math in converted_formats(deployment):
+        rate = format_quantity(hardware.dense_flop_rate[math], "FLOP/s")
+        advice = ""
+        if form == "bf16" and "fp16" in hardware.dense_flop_rate:
+            fp16 = format_quantity(hardware.dense_flop_rate["fp16"], "FLOP/s")
+            advice = f"; --weights fp16 would run at {fp16}"
+        yield f"{hardware.name} has no {form} unit: values are converted and multiplied in {math} at {rate}{advice}"
+    if stack.band is None:
+        yield f"stack {stack.name} is a bound, not a prediction: it has no error band"
+    if deployment.tensor_parallel > 1:
+        yield "bytes, FLOPs and memory are those of one device of the group"
+    if hardware.devices > 1:
+        yield f"{hardware.name} is a card of {hardware.devices} devices, taken here as one: {hardware.note}"

@@ -11,13 +11,12 @@ from rooflinesim.analysis.timing import (
     BLOCK_POINTS,
     aligned,
     band_of,
-    resident_on_chip,
     step_op_costs,
     step_ops,
     step_traffic,
 )
 from rooflinesim.cost.machine import machine_of
-from rooflinesim.cost.step import step_cost
+from rooflinesim.cost.step import resident_share, step_cost
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import math_format
@@ -228,7 +227,7 @@ def _step_columns(deployment: Deployment, step: Step, routing: Routing) -> tuple
         "fits": None if usable is None else resident <= usable,
         "mbu": (traffic.weight_bytes + traffic.kv_bytes) / (cost.time * hardware.memory_bandwidth),
         "mfu": traffic.flop / (cost.time * peak_rate),
-        "on_chip": resident_on_chip(ops, machine),
+        "on_chip": resident_share(ops, machine),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rooflinesim.cost.machine import Machine, machine_of
-from rooflinesim.cost.step import Cost, on_chip_share, op_costs, step_cost, working_set_bytes
+from rooflinesim.cost.step import Cost, op_costs, step_cost
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.stack import Band
 from rooflinesim.workload.forward import Pass, forward
@@ -66,11 +66,6 @@ def step_op_costs(deployment: Deployment, step: Step, routing: Routing = Routing
     """Operations of a step with their costs, once each."""
     ops = step_ops(deployment, step, routing)
     return tuple(zip(ops, op_costs(ops, machine_of(deployment)), strict=True))
-
-
-def resident_on_chip(ops: tuple[Op, ...], machine: Machine) -> Array:
-    """Share of a step's bytes that is served on chip [1]."""
-    return on_chip_share(working_set_bytes(ops), machine)
 
 
 def band_of(deployment: Deployment, batch: Array) -> tuple[Array, Array]:

@@ -43,6 +43,7 @@ def deployment(
 def answer(
     command: str,
     asked: Deployment,
+    paths: Mapping[str, str] | None,
     result: Any,
     content: Mapping[str, Any],
     views: Sequence[View],
@@ -55,7 +56,7 @@ def answer(
         version=__version__,
         result=result,
         columns=content["columns"],
-        describe_inputs=functools.partial(_resolved, asked, inputs),
+        describe_inputs=functools.partial(_resolved, asked, paths or {}, inputs),
         provenance=provenance_of(asked),
         summary=content["summary"],
         notes=[*notes, *text.deployment_notes(asked)],
@@ -63,7 +64,7 @@ def answer(
     )
 
 
-def _resolved(asked: Deployment, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(asked: Deployment, paths: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a question was resolved to, enough to repeat the run."""
     precision = asked.precision
     return {
@@ -82,6 +83,7 @@ def _resolved(asked: Deployment, inputs: Mapping[str, Any]) -> dict[str, Any]:
             }
             for field in dataclasses.fields(precision)
         },
+        "paths": dict(paths),
         **inputs,
     }
 
@@ -109,7 +111,20 @@ def numbers(values: Counts) -> Any:
     return list(values) if isinstance(values, (list, tuple, range)) else values
 
 
-def unfit(asked: Deployment, result: Any) -> list[str]:
+def remarks(asked: Deployment, result: Any) -> list[str]:
+    """What stands out in a result: on-chip residency, and what does not fit."""
+    return [*_residency(asked, result), *_unfit(asked, result)]
+
+
+def _residency(asked: Deployment, result: Any) -> list[str]:
+    """Say which steps are served from on-chip memory, in part or whole."""
+    if not result.on_chip.any():
+        return []
+    best = int(result.on_chip.argmax())
+    return [text.residency_line(asked, float(result.on_chip[best]), int(result.batch[best]), int(result.context[best]))]
+
+
+def _unfit(asked: Deployment, result: Any) -> list[str]:
     """Say where a deployment does not fit into memory, by how much, and what would."""
     if result.fits is None:
         return [f"{asked.hardware.name} states no memory capacity, so nothing is said about what fits; give --memory"]

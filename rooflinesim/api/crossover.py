@@ -1,6 +1,6 @@
 """At which batch decoding flips."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis import crossover as crossover_analysis
 from rooflinesim.api.answers import answer, deployment
@@ -20,6 +20,7 @@ def crossover(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Batches at which decoding flips; see `analysis.crossover.crossover`."""
@@ -27,4 +28,4 @@ def crossover(
     result = crossover_analysis.crossover(asked, context=context)
     content = crossover_report.crossover_content(result)
     views = [crossover_report.crossover_view(asked, result)]
-    return answer("crossover", asked, result, content, views, {"context_tokens": context}, notes)
+    return answer("crossover", asked, paths, result, content, views, {"context_tokens": context}, notes)

@@ -1,9 +1,9 @@
 """How long a step takes: decode, its operations, prefill."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis import decode as decode_analysis
-from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers, unfit
+from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers, remarks
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report.answer import Answer
 from rooflinesim.specs.hardware import Hardware
@@ -22,6 +22,7 @@ def decode(
     kv: str | None = None,
     tp: int = 1,
     explained: bool = False,
+    paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Per-token decode latency at aligned batches and contexts; see `analysis.decode.decode`."""
@@ -36,7 +37,16 @@ def decode(
         found = explain(asked, batch=first_batch, context=first_context)
         content["summary"]["explanation"] = decode_report.explanation_summary(found)
         views.append(decode_report.explanation_view(found, batch=first_batch, context=first_context))
-    return answer("decode", asked, result, content, views, grid(result), [*notes, *unfit(asked, result)])
+    return answer(
+        "decode",
+        asked,
+        paths,
+        result,
+        content,
+        views,
+        grid(result),
+        [*notes, *remarks(asked, result)],
+    )
 
 
 def decode_ops(
@@ -49,6 +59,7 @@ def decode_ops(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """The operations of one decode step; see `analysis.decode.decode_ops`."""
@@ -59,7 +70,7 @@ def decode_ops(
         "summary": {"step_time_s": sum(row.time for row in rows)},
     }
     view = decode_report.ops_view(asked, rows, batch=batch, context=context)
-    return answer("decode-ops", asked, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)
+    return answer("decode-ops", asked, paths, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)
 
 
 def prefill(
@@ -73,6 +84,7 @@ def prefill(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Time to first token of prompts; see `analysis.decode.prefill`."""
@@ -81,4 +93,4 @@ def prefill(
     content = decode_report.prefill_content(result)
     views = [decode_report.prefill_view(asked, result)]
     inputs = {**grid(result), "prompt_tokens": listed(result.prompt)}
-    return answer("prefill", asked, result, content, views, inputs, [*notes, *unfit(asked, result)])
+    return answer("prefill", asked, paths, result, content, views, inputs, [*notes, *remarks(asked, result)])

@@ -1,6 +1,6 @@
 """What takes memory, and what fits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis import memory as memory_analysis
 from rooflinesim.api.answers import answer, deployment
@@ -21,6 +21,7 @@ def memory(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Byte ledger, and what fits; see `analysis.memory.memory`."""
@@ -28,4 +29,4 @@ def memory(
     result = memory_analysis.memory(asked, batch=batch, context=context)
     content = memory_report.memory_content(result)
     views = [memory_report.memory_view(asked, result)]
-    return answer("memory", asked, result, content, views, {"batch": batch, "context_tokens": context}, notes)
+    return answer("memory", asked, paths, result, content, views, {"batch": batch, "context_tokens": context}, notes)

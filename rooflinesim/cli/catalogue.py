@@ -90,7 +90,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", show_default=False)],
 ) -> None:
     """Whether profiles and config.json files are valid; exits 1 when one is not, with every problem."""
-    from rooflinesim.config.files import check_file
+    from rooflinesim.config.checking import check_file
     from rooflinesim.errors import FileError, RooflinesimError
 
     missing = [file for file in files if not file.exists()]

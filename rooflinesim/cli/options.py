@@ -43,11 +43,11 @@ OneBatch = Annotated[int, typer.Option("--batch", min=1, max=units.MAXIMUM_COUNT
 Context = Annotated[str, typer.Option("--context", metavar="RANGE", help="Tokens cached per sequence; 8k is 8192.")]
 Weights = Annotated[
     str | None,
-    typer.Option("--weights", metavar="FORMAT", help="bf16, fp8, int8, int4, nvfp4, q4_k_m ...  [default: as stored]"),
+    typer.Option("--weights", metavar="FORMAT", help="bf16, fp8, int8, int4, nvfp4, q4_k_m ...; default: as stored"),
 ]
 Kv = Annotated[
     str | None,
-    typer.Option("--kv", metavar="FORMAT", help="Format of the KV cache.  [default: as stored, else 16 bits]"),
+    typer.Option("--kv", metavar="FORMAT", help="Format of the KV cache; default: as stored, else 16 bits"),
 ]
 Tp = Annotated[int, typer.Option("--tp", min=1, max=4096, help="Tensor parallelism: devices that share every layer.")]
 Memory = Annotated[
@@ -56,7 +56,7 @@ Memory = Annotated[
 ]
 Form = Annotated[
     OutputFormat | None,
-    typer.Option("--format", help="table, json, csv or md.  [default: table, or by -o's suffix]"),
+    typer.Option("--format", help="table, json, csv or md; default: table, or what the suffix of -o says"),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file, whole or not at all.")

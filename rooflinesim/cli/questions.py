@@ -1,49 +1,44 @@
 """Commands that ask about a model on devices: decode, prefill, crossover, memory."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rooflinesim.cli import options
 from rooflinesim.cli.output import present
 
-if TYPE_CHECKING:
-    from rooflinesim.specs.hardware import Hardware
-    from rooflinesim.specs.model import Model
-    from rooflinesim.specs.stack import Stack
-
 _MAXIMUM_GRID = 1_000_000
 
 
-def _nouns(
-    model: str, gpu: str, stack: str, memory: str | None
-) -> "tuple[dict[str, Model | Hardware | Stack], list[str]]":
-    """The model, device and stack that are meant, and what to say about the choice."""
+def _asked(model: str, gpu: str, stack: str, memory: str | None, **rest: Any) -> dict[str, Any]:
+    """Arguments of a question: its nouns, the files they came from, and what to say about the choice."""
     from rooflinesim import config
 
-    notes = [
-        found.note
-        for kind, name in (("model", model), ("hardware", gpu), ("stack", stack))
-        if (found := config.resolve(kind, name)).note  # type: ignore[arg-type]
-    ]
-    nouns: dict[str, Any] = {
+    found = {
+        "model": config.resolve("model", model),
+        "hardware": config.resolve("hardware", gpu),
+        "stack": config.resolve("stack", stack),
+    }
+    return {
         "model": config.load_model(model),
         "hardware": options.with_memory(config.load_hardware(gpu), memory),
         "stack": config.load_stack(stack),
+        "paths": {noun: str(one.path) for noun, one in found.items()},
+        "notes": [one.note for one in found.values() if one.note],
+        **rest,
     }
-    return nouns, [note for note in notes if note]
 
 
-def _grid(batch: str, context: str, *, minimum: int = 0) -> tuple[list[int], list[int]]:
-    """Aligned batches and contexts of all combinations, batches running fastest."""
+def _grid(batch: str, length: str, option: str, *, minimum: int) -> tuple[list[int], list[int]]:
+    """Aligned batches and lengths of all combinations, batches running fastest."""
     from rooflinesim.errors import UnitError
 
     batches = options.whole_range(batch, "--batch", minimum=1)
-    contexts = options.whole_range(context, "--context", minimum=minimum)
-    points = len(batches) * len(contexts)
+    lengths = options.whole_range(length, option, minimum=minimum)
+    points = len(batches) * len(lengths)
     if points > _MAXIMUM_GRID:
-        raise UnitError(f"--batch x --context: {points:,} points are too many; at most {_MAXIMUM_GRID:,} are shown")
-    return [b for _ in contexts for b in batches], [c for c in contexts for _ in batches]
+        raise UnitError(f"--batch x {option}: {points:,} points are too many; at most {_MAXIMUM_GRID:,} are shown")
+    return [b for _ in lengths for b in batches], [one for one in lengths for _ in batches]
 
 
 def decode(
@@ -66,15 +61,14 @@ def decode(
     verbose: options.Verbose = False,
 ) -> None:
     """How long one decoded token takes, over batch and context, and what binds it."""
-    batches, contexts = _grid(batch, context)
-    nouns, notes = _nouns(model, gpu, stack, memory)
+    batches, contexts = _grid(batch, context, "--context", minimum=0)
+    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import decode as api
 
-    common: dict[str, Any] = {**nouns, "weights": weights, "kv": kv, "tp": tp, "notes": notes}
     if ops:
-        answer = api.decode_ops(batch=batches[0], context=contexts[0], **common)
+        answer = api.decode_ops(batch=batches[0], context=contexts[0], **asked)
     else:
-        answer = api.decode(batch=batches, context=contexts, explained=explain, **common)
+        answer = api.decode(batch=batches, context=contexts, explained=explain, **asked)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 
@@ -98,20 +92,11 @@ def prefill(
     verbose: options.Verbose = False,
 ) -> None:
     """How long a prompt takes until its first token, without queueing."""
-    batches, prompts = _grid(batch, prompt, minimum=1)
-    nouns, notes = _nouns(model, gpu, stack, memory)
+    batches, prompts = _grid(batch, prompt, "--prompt", minimum=1)
+    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import decode as api
 
-    answer = api.prefill(
-        prompt=prompts,
-        batch=batches,
-        context=cached,
-        weights=weights,
-        kv=kv,
-        tp=tp,
-        notes=notes,
-        **nouns,  # type: ignore[arg-type]
-    )
+    answer = api.prefill(prompt=prompts, batch=batches, context=cached, **asked)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 
@@ -131,10 +116,10 @@ def crossover(
 ) -> None:
     """At which batch decoding flips from memory-bound to compute-bound: GEMMs, step, operation, or never."""
     length = options.one_count(context, "--context")
-    nouns, notes = _nouns(model, gpu, stack, memory)
+    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import crossover as api
 
-    answer = api.crossover(context=length, weights=weights, kv=kv, tp=tp, notes=notes, **nouns)  # type: ignore[arg-type]
+    answer = api.crossover(context=length, **asked)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 
@@ -155,8 +140,8 @@ def memory(
 ) -> None:
     """What takes memory, what a step streams of it, and the largest batch and context that fit."""
     length = options.one_count(context, "--context")
-    nouns, notes = _nouns(model, gpu, stack, memory)
+    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import memory as api
 
-    answer = api.memory(batch=batch, context=length, weights=weights, kv=kv, tp=tp, notes=notes, **nouns)  # type: ignore[arg-type]
+    answer = api.memory(batch=batch, context=length, **asked)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)

@@ -25,10 +25,10 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Mapping of a node, refused when a key stands in it twice."""
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, (dict, list)):
+            key = key_node.value
+            if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
@@ -107,42 +107,3 @@ def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
     from rooflinesim.config.declared import build
 
     return build(SPECS[kind], data, path.name)
-
-
-def kind_of(data: object, place: str) -> str:
-    """Which kind of profile a mapping is, told by the keys that only one kind has.
-
-    Raises
-    ------
-    ProfileError : if it has no such key.
-    """
-    marks = {
-        "hardware": ("memory_bandwidth", "dense_flop_rate", "memory_type"),
-        "model": ("hidden_size", "layers", "vocabulary"),
-        "stack": ("memory_efficiency", "collectives", "gemm"),
-    }
-    if isinstance(data, dict):
-        for kind, keys in marks.items():
-            if any(key in data for key in keys):
-                return kind
-    raise ProfileError([f"{place}: no hardware, model or stack profile: it has none of their keys"])
-
-
-def check_file(path: Path) -> str:
-    """Kind of a file that passes all checks: hardware, model, stack or config.
-
-    Raises
-    ------
-    FileError, ProfileError : with what is wrong.
-    """
-    if path.suffix == ".json":
-        from rooflinesim.config.huggingface import read_config
-
-        read_config(path)
-        return "config"
-    from rooflinesim.config.declared import build
-
-    data = parse_yaml(read_text(path), path.name)
-    kind = kind_of(data, path.name)
-    build(SPECS[kind], data, path.name)
-    return kind

@@ -36,10 +36,15 @@ def working_set_bytes(ops: Iterable[Op]) -> Array:
 
 def on_chip_share(working_set: Array, machine: Machine) -> Array:
     """Share of a step's bytes that is served on chip: 1 while the working set fits, then falling to 0 [1]."""
-    if machine.on_chip_bandwidth is None or machine.cache_bytes <= 0:
-        return 0.0
     excess = working_set / machine.cache_bytes - 1.0
     return 1.0 - np.clip(excess / ON_CHIP_MARGIN, 0.0, 1.0)
+
+
+def resident_share(ops: Sequence[Op], machine: Machine) -> Array:
+    """Share of the bytes of a step's operations that is served on chip [1]."""
+    if machine.on_chip_bandwidth is None or machine.cache_bytes <= 0:
+        return 0.0
+    return on_chip_share(working_set_bytes(ops), machine)
 
 
 def op_cost(op: Op, machine: Machine, on_chip: Array = 0.0) -> Cost:
@@ -59,10 +64,13 @@ def op_cost(op: Op, machine: Machine, on_chip: Array = 0.0) -> Cost:
     if machine.on_chip_bandwidth is not None and np.any(on_chip):
         inside = memory_time(op.memory_bytes, machine.on_chip_bandwidth)
         memory = (1.0 - on_chip) * memory + on_chip * inside
-    compute = compute_time(op.flops, machine.flop_rate(op.form, op.kind)) if np.any(op.flops) else 0.0
-    time = law.fixed_time + smooth_maximum(compute, memory + law.ramp_time, machine.overlap_exponent)
+    compute: Array = 0.0
+    overlapped = memory + law.ramp_time
+    if np.any(op.flops):
+        compute = compute_time(op.flops, machine.flop_rate(op.form, op.kind))
+        overlapped = smooth_maximum(compute, overlapped, machine.overlap_exponent)
     return Cost(
-        time=time,
+        time=law.fixed_time + overlapped,
         memory_time=memory,
         compute_time=compute,
         network_time=0.0,
@@ -72,7 +80,7 @@ def op_cost(op: Op, machine: Machine, on_chip: Array = 0.0) -> Cost:
 
 def op_costs(ops: Sequence[Op], machine: Machine) -> tuple[Cost, ...]:
     """Cost of each operation of one step, once each."""
-    on_chip = on_chip_share(working_set_bytes(ops), machine)
+    on_chip = resident_share(ops, machine)
     return tuple(op_cost(op, machine, on_chip) for op in ops)
 
 
@@ -81,7 +89,7 @@ def step_cost(ops: Sequence[Op], machine: Machine, stack: Stack, model: Model, s
 
     Operations do not overlap each other; inside one, memory and compute do.
     """
-    on_chip = on_chip_share(working_set_bytes(ops), machine)
+    on_chip = resident_share(ops, machine)
     device: Array = 0.0
     memory: Array = 0.0
     compute: Array = 0.0

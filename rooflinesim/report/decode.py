@@ -7,7 +7,7 @@ import numpy as np
 
 from rooflinesim.report import text
 from rooflinesim.report.columns import columns_of, columns_of_rows
-from rooflinesim.report.tables import BATCH_STYLE, View
+from rooflinesim.report.tables import BOUND_STYLE, View
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import format_quantity
 
@@ -72,7 +72,7 @@ def decode_view(deployment: Deployment, result: "DecodeResult") -> View:
         ],
         rows=rows,
         left=(6, 9),
-        styles=[BATCH_STYLE[str(bound)] for bound in result.bound],
+        styles=[BOUND_STYLE[str(bound)] for bound in result.bound],
     )
 
 
@@ -103,7 +103,7 @@ def prefill_view(deployment: Deployment, result: "PrefillResult") -> View:
         headers=["batch", "prompt", "TTFT ms", "80 % band ms", "prompt tok/s", "bound", "MFU", "fits"],
         rows=rows,
         left=(5, 7),
-        styles=[BATCH_STYLE[str(bound)] for bound in result.bound],
+        styles=[BOUND_STYLE[str(bound)] for bound in result.bound],
     )
 
 
@@ -144,7 +144,7 @@ def ops_view(deployment: Deployment, rows: "Sequence[OpRow]", *, batch: float, c
             for row in rows
         ],
         left=(0, 2, 9),
-        styles=[BATCH_STYLE[row.bound] for row in rows],
+        styles=[BOUND_STYLE[row.bound] for row in rows],
     )
 
 

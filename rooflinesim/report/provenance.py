@@ -10,7 +10,7 @@ from rooflinesim.specs.hardware import Hardware, is_converted, math_format
 Kind = Literal["datasheet", "measured", "fitted", "assumed"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Provenance:
     """One number that was not counted: what it is, its value in SI, its kind and source."""
 
@@ -102,5 +102,6 @@ def _of_stack(deployment: Deployment) -> Iterator[Provenance]:
 def _constant(deployment: Deployment, field: str, value: float, unit: str) -> Provenance:
     stack = deployment.stack
     top = field.split(".", maxsplit=1)[0]
-    kind: Kind = stack.kinds.get(top, "assumed")
-    return Provenance(what=f"{stack.name}: {field}", value=value, unit=unit, kind=kind, source=stack.source_of(top))
+    kind: Kind = stack.kinds.get(field) or stack.kinds.get(top, "assumed")
+    source = stack.sources.get(field) or stack.source_of(top)
+    return Provenance(what=f"{stack.name}: {field}", value=value, unit=unit, kind=kind, source=source)

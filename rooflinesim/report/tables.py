@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-BATCH_STYLE = {"memory": "cyan", "compute": "magenta", "network": "yellow", "overhead": "red"}
+BOUND_STYLE = {"memory": "cyan", "compute": "magenta", "network": "yellow", "overhead": "red"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class View:
     """A table to show: `lines` above it, headers, and cells of text, one style per row or none."""
 

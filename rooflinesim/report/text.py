@@ -28,7 +28,7 @@ def percent(share: float) -> str:
 def milliseconds(value: float) -> str:
     """A time in ms, so that a column of times can be compared at a glance."""
     time = value * 1e3
-    return f"{time:,.0f}" if time >= 1000 else f"{time:.4g}" if time >= 0.001 else f"{time:.2g}"
+    return f"{time:,.0f}" if time >= 1000 else f"{time:#.4g}" if time >= 0.001 else f"{time:.2g}"
 
 
 def time_range(low: float, high: float) -> str:
@@ -61,6 +61,15 @@ def deployment_line(deployment: Deployment) -> str:
     return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats_line(deployment.precision)}"
 
 
+def residency_line(deployment: Deployment, share: float, batch: int, context: int) -> str:
+    """How much of a step is read on chip."""
+    cache = format_quantity(deployment.hardware.on_chip.cache_capacity, "B", 3)
+    return (
+        f"batch {batch:,} at context {context:,} fits into the {cache} on chip:"
+        f" {percent(share)} of its bytes are read there, not from device memory"
+    )
+
+
 def deployment_notes(deployment: Deployment) -> Iterator[str]:
     """What a reader must know about a deployment before trusting its numbers."""
     hardware, stack = deployment.hardware, deployment.stack
@@ -69,13 +78,15 @@ def deployment_notes(deployment: Deployment) -> Iterator[str]:
     for form, math in converted_formats(deployment):
         rate = format_quantity(hardware.dense_flop_rate[math], "FLOP/s")
         advice = ""
-        if form == "bf16" and "fp16" in hardware.dense_flop_rate:
-            fp16 = format_quantity(hardware.dense_flop_rate["fp16"], "FLOP/s")
-            advice = f"; --weights fp16 would run at {fp16}"
+        fp16_rate = hardware.dense_flop_rate.get("fp16", 0.0)
+        if form == "bf16" and fp16_rate > hardware.dense_flop_rate[math]:
+            advice = f"; --weights fp16 would run at {format_quantity(fp16_rate, 'FLOP/s')}"
         yield f"{hardware.name} has no {form} unit: values are converted and multiplied in {math} at {rate}{advice}"
     if stack.band is None:
         yield f"stack {stack.name} is a bound, not a prediction: it has no error band"
     if deployment.tensor_parallel > 1:
         yield "bytes, FLOPs and memory are those of one device of the group"
+    if hardware.memory_class == "SRAM":
+        yield f"{hardware.name} keeps weights and KV in SRAM: its memory bandwidth is that of on-chip memory"
     if hardware.devices > 1:
-        yield f"{hardware.name} is a card of {hardware.devices} devices, taken here as one: {hardware.note}"
+        yield f"{hardware.name}: {hardware.note}"

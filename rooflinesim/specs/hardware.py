@@ -124,7 +124,7 @@ def math_format(form: NumberFormat, hardware: Hardware) -> str:
             return math
     raise UnsupportedError(
         f"{hardware.name} has no unit for {form.name} and no wider one among {', '.join(form.math)};"
-        f" it multiplies in {', '.join(hardware.dense_flop_rate)}"
+        f" it multiplies in {', '.join(hardware.dense_flop_rate)}; ask for such a format with --weights"
     )
 
 

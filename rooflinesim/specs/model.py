@@ -124,7 +124,7 @@ class RecurrentMixer:
     value_size: int = _count(minimum=0)
     input_width: int = _count()
     output_width: int = _count()
-    state_flops: float = quantity("FLOP", default=5.0)
+    state_flops: float = quantity("1", default=5.0)
     convolution_channels: int = _count(0, minimum=0)
     convolution_width: int = _count(1)
     inner_parameters: int = _count(0, minimum=0)

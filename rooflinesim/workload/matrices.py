@@ -19,7 +19,7 @@ from rooflinesim.specs.model import (
 Split = Literal["columns", "rows", "copied"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Matrix:
     """A weight matrix of `inputs` x `outputs` elements, `copies` of them per layer.
 

@@ -7,7 +7,7 @@ from rooflinesim.specs.model import LatentAttention, LayerGroup, Mixer, Model, P
 from rooflinesim.workload.matrices import layer_matrices
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PartParameters:
     """Elements of one part of a model.
 

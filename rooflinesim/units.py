@@ -7,7 +7,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -121,7 +121,11 @@ def check(instance: Any) -> None:
         value = getattr(instance, field.name)
         if valid is None or value is None:
             continue
-        for key, number in value.items() if isinstance(value, Mapping) else ((None, value),):
+        if isinstance(value, Mapping):
+            numbers: Iterable[tuple[object, Any]] = value.items()
+        else:
+            numbers = enumerate(value) if isinstance(value, tuple) else ((None, value),)
+        for key, number in numbers:
             if not math.isfinite(number) or not valid.admits(number):
                 place = field.name if key is None else f"{field.name}.{key}"
                 raise DomainError(f"{type(instance).__name__}.{place} is {number!r}: it must be {valid}")

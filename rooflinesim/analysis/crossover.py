@@ -13,17 +13,19 @@ from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import op_cost
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
 from rooflinesim.workload.op import Op
-from rooflinesim.workload.step import Array, Routing, Step
+from rooflinesim.workload.step import Array, Step
 
 Scope = Literal["weight_gemms", "step", "half_share", "half_elasticity", "op", "fits"]
 Reason = Literal["flips", "never_at_this_context", "never", "always", "memory_limit", "unknown_capacity"]
 
 LARGEST_BATCH = 2.0**40
 LONGEST_CONTEXT = 2.0**40
-_DENSE_GRID = 2048
 _TOLERANCE = 1e-13
+BATCH_GRID = np.concatenate([np.arange(1.0, 2048.0), np.geomspace(2048.0, LARGEST_BATCH, 257)])
+"""Batches at which every flip is looked for before it is narrowed down."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,15 +71,14 @@ class CrossoverResult:
         return next(row for row in self.rows if row.scope == scope)
 
 
-def crossing(ratio: Callable[[np.ndarray], Array]) -> Crossing:
+def crossing(ratio: Callable[[np.ndarray], Array], on_grid: Array | None = None) -> Crossing:
     """Where a ratio of batch, evaluated on aligned batches, first reaches 1, and from where on it stays.
 
     Every whole batch up to a bound is looked at, then ever wider steps up to 2^40; between two
-    neighbours the root is found by bisection.
+    neighbours the root is found by bisection. `on_grid` is the ratio at BATCH_GRID where it is known already.
     """
-    tail = np.geomspace(_DENSE_GRID, LARGEST_BATCH, 257)
-    grid = np.concatenate([np.arange(1.0, _DENSE_GRID), tail])
-    reached = np.broadcast_to(np.asarray(ratio(grid)) >= 1.0, grid.shape)
+    grid = BATCH_GRID
+    reached = np.broadcast_to(np.asarray(ratio(grid) if on_grid is None else on_grid) >= 1.0, grid.shape)
     if not reached.any():
         return Crossing(first=None, stay=None)
 
@@ -98,14 +99,14 @@ def crossing(ratio: Callable[[np.ndarray], Array]) -> Crossing:
     return Crossing(first=first, stay=stay)
 
 
-def op_crossing(op_of_batch: Callable[[np.ndarray], Op], machine: Machine) -> Crossing:
+def op_crossing(op_of_batch: Callable[[np.ndarray], Op], machine: Machine, on_grid: Op | None = None) -> Crossing:
     """Batch at which one operation's compute time reaches its memory time, all of its traffic counted."""
 
-    def ratio(batch: np.ndarray) -> Array:
-        cost = op_cost(op_of_batch(batch), machine)
+    def ratio(op: Op) -> Array:
+        cost = op_cost(op, machine)
         return _quotient(cost.compute_time, cost.memory_time)
 
-    return crossing(ratio)
+    return crossing(lambda batch: ratio(op_of_batch(batch)), None if on_grid is None else ratio(on_grid))
 
 
 def _quotient(compute: Array, memory: Array) -> Array:
@@ -121,7 +122,7 @@ class _Headline:
 
     deployment: Deployment
     machine: Machine
-    routing: Routing
+    routing: Routing | None
     new_tokens: float
 
     def _ops(self, batch: Array, context: Array) -> tuple[Op, ...]:
@@ -174,7 +175,7 @@ class _Headline:
 
 
 def crossover(
-    deployment: Deployment, *, context: float = 2048, new_tokens: float = 1, routing: Routing = Routing()
+    deployment: Deployment, *, context: float = 2048, new_tokens: float = 1, routing: Routing | None = None
 ) -> CrossoverResult:
     r"""Batches at which decoding flips, by every meaning of the word.
 
@@ -253,7 +254,7 @@ def _row(scope: Scope, found: Crossing, op: str | None) -> CrossoverRow:
 
 
 def elasticity(
-    deployment: Deployment, batch: Array, context: float, new_tokens: float = 1, routing: Routing = Routing()
+    deployment: Deployment, batch: Array, context: float, new_tokens: float = 1, routing: Routing | None = None
 ) -> Array:
     r"""Percent of step time that one percent of batch costs, :math:`d \ln T / d \ln B` [1]."""
     nudge = 1e-4
@@ -266,7 +267,7 @@ def elasticity(
     return growth / (math.log1p(nudge) - math.log1p(-nudge))
 
 
-def _half_share(deployment: Deployment, context: float, new_tokens: float, routing: Routing) -> Crossing:
+def _half_share(deployment: Deployment, context: float, new_tokens: float, routing: Routing | None) -> Crossing:
     """Where operations that compute bounds take half of the step's time."""
 
     def doubled_share(batch: np.ndarray) -> Array:
@@ -283,17 +284,18 @@ def _half_share(deployment: Deployment, context: float, new_tokens: float, routi
 
 
 def _op_rows(
-    deployment: Deployment, machine: Machine, context: float, new_tokens: float, routing: Routing
+    deployment: Deployment, machine: Machine, context: float, new_tokens: float, routing: Routing | None
 ) -> list[CrossoverRow]:
     """The flip of each operation that computes, by name."""
 
+    def ops_at(batch: np.ndarray) -> tuple[Op, ...]:
+        return step_ops(deployment, Step(batch=batch, new_tokens=new_tokens, context=context), routing)
+
     def named(name: str) -> Callable[[np.ndarray], Op]:
-        def op_of_batch(batch: np.ndarray) -> Op:
-            step = Step(batch=batch, new_tokens=new_tokens, context=context)
-            return next(op for op in step_ops(deployment, step, routing) if op.name == name)
+        return lambda batch: next(op for op in ops_at(batch) if op.name == name)
 
-        return op_of_batch
-
-    probe = step_ops(deployment, Step(context=context, new_tokens=new_tokens), routing)
-    names = [op.name for op in probe if op.kind in ("gemm", "attention", "recurrent")]
-    return [_row("op", op_crossing(named(name), machine), name) for name in names]
+    return [
+        _row("op", op_crossing(named(op.name), machine, op), op.name)
+        for op in ops_at(BATCH_GRID)
+        if op.kind in ("gemm", "attention", "recurrent")
+    ]

@@ -20,8 +20,9 @@ from rooflinesim.cost.step import resident_share, step_cost
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import math_format
+from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
-from rooflinesim.workload.step import Array, Routing, Step
+from rooflinesim.workload.step import Array, Step
 
 BOUNDS = ("memory", "compute", "network", "overhead")
 """What can bind a step: the largest of its four terms."""
@@ -108,7 +109,7 @@ def decode(
     batch: Array | list[int] | tuple[int, ...] = 1,
     context: Array | list[int] | tuple[int, ...] = 2048,
     new_tokens: Array | list[int] | tuple[int, ...] = 1,
-    routing: Routing = Routing(),
+    routing: Routing | None = None,
 ) -> DecodeResult:
     """Time of steps in which every sequence of a batch gets `new_tokens` tokens, all of them scored.
 
@@ -133,7 +134,7 @@ def prefill(
     prompt: Array | list[int] | tuple[int, ...],
     batch: Array | list[int] | tuple[int, ...] = 1,
     context: Array | list[int] | tuple[int, ...] = 0,
-    routing: Routing = Routing(),
+    routing: Routing | None = None,
 ) -> PrefillResult:
     """Time of steps that read whole prompts and score their last token only.
 
@@ -148,11 +149,11 @@ def prefill(
     return PrefillResult(**_in_blocks(_prefill_block, deployment, columns, routing))
 
 
-Block = Callable[[Deployment, Step, Routing], dict[str, Any]]
+Block = Callable[[Deployment, Step, Routing | None], dict[str, Any]]
 
 
 def _in_blocks(
-    block: Block, deployment: Deployment, columns: dict[str, np.ndarray], routing: Routing
+    block: Block, deployment: Deployment, columns: dict[str, np.ndarray], routing: Routing | None
 ) -> dict[str, Any]:
     """Columns of a result, evaluated in blocks of points that fit the processor's cache."""
     points = columns["batch"].size
@@ -172,7 +173,7 @@ def _in_blocks(
     }
 
 
-def _decode_block(deployment: Deployment, step: Step, routing: Routing) -> dict[str, Any]:
+def _decode_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
     time, columns = _step_columns(deployment, step, routing)
     low, high = band_of(deployment, step.batch)
     return {
@@ -188,7 +189,7 @@ def _decode_block(deployment: Deployment, step: Step, routing: Routing) -> dict[
     }
 
 
-def _prefill_block(deployment: Deployment, step: Step, routing: Routing) -> dict[str, Any]:
+def _prefill_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
     time, columns = _step_columns(deployment, step, routing)
     low, high = band_of(deployment, np.inf)
     return {
@@ -203,7 +204,7 @@ def _prefill_block(deployment: Deployment, step: Step, routing: Routing) -> dict
     }
 
 
-def _step_columns(deployment: Deployment, step: Step, routing: Routing) -> tuple[Array, dict[str, Any]]:
+def _step_columns(deployment: Deployment, step: Step, routing: Routing | None) -> tuple[Array, dict[str, Any]]:
     """Time of the steps, and the columns that every timed step has."""
     ops = step_ops(deployment, step, routing)
     machine = machine_of(deployment)
@@ -243,7 +244,7 @@ def decode_ops(
     batch: float = 1,
     context: float = 2048,
     new_tokens: float = 1,
-    routing: Routing = Routing(),
+    routing: Routing | None = None,
 ) -> tuple[OpRow, ...]:
     """The operations of one decode step, and the software's own time as the last row."""
     step = Step(batch=batch, context=context, new_tokens=new_tokens)

@@ -8,8 +8,9 @@ from rooflinesim.analysis.timing import step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import working_set_bytes
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
-from rooflinesim.workload.step import Routing, Step
+from rooflinesim.workload.step import Step
 
 Resource = Literal["memory_bandwidth", "flop_rate", "on_chip_capacity", "link_bandwidth"]
 RESOURCES: tuple[Resource, ...] = ("memory_bandwidth", "flop_rate", "on_chip_capacity", "link_bandwidth")
@@ -51,7 +52,7 @@ def explain(
     batch: float = 1,
     context: float = 2048,
     new_tokens: float = 1,
-    routing: Routing = Routing(),
+    routing: Routing | None = None,
 ) -> Explanation:
     """The binding resource, the heaviest operation, and the elasticities of one decode step's time."""
     step = Step(batch=batch, context=context, new_tokens=new_tokens)

@@ -8,6 +8,7 @@ import numpy as np
 from rooflinesim.analysis.residency import resident_bytes, storage_of, usable_memory
 from rooflinesim.analysis.timing import step_ops
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
 from rooflinesim.workload.footprint import (
     activation_bytes,
@@ -15,7 +16,7 @@ from rooflinesim.workload.footprint import (
     resident_weight_bytes,
     state_bytes,
 )
-from rooflinesim.workload.step import Routing, Step
+from rooflinesim.workload.step import Step
 
 LONGEST_CONTEXT = 2**40
 
@@ -55,7 +56,7 @@ class MemoryResult:
 
 
 def memory(
-    deployment: Deployment, *, batch: int = 1, context: int = 2048, routing: Routing = Routing()
+    deployment: Deployment, *, batch: int = 1, context: int = 2048, routing: Routing | None = None
 ) -> MemoryResult:
     """Ledger of resident and streamed bytes, and the largest batch and context that fit.
 
@@ -146,7 +147,7 @@ def fitting_tensor_parallel(deployment: Deployment, batch: int, context: int) ->
     while usable is not None and ranks <= reach:
         try:
             wider = dataclasses.replace(deployment, tensor_parallel=ranks)
-            step_ops(wider, Step(), Routing())
+            step_ops(wider, Step())
             if float(np.max(resident_bytes(wider, Step(batch=float(batch), context=float(context))))) <= usable:
                 return ranks
         except ValueError:

@@ -3,8 +3,10 @@
 import dataclasses
 
 from rooflinesim.specs.model import Attention, Model
+from rooflinesim.specs.precision import precision_of
 from rooflinesim.units import quantity
 from rooflinesim.workload import attention as attend
+from rooflinesim.workload.footprint import Storage, cache_bytes, state_bytes
 from rooflinesim.workload.parameters import (
     active_parameters,
     model_parameters,
@@ -17,7 +19,8 @@ from rooflinesim.workload.parameters import (
 class ModelShape:
     """Counts of a model; `active` for one token, `streamed` what a decode step of one token reads.
 
-    Cache sizes are those of 16-bit elements while the context is below every window.
+    Cache sizes per token are those of 16-bit elements while the context is below every window; those per
+    sequence are in the checkpoint's own formats, windows and states included.
     """
 
     name: str
@@ -44,6 +47,9 @@ class ModelShape:
     indexer_key_bytes_per_token: float = quantity("B", column="indexer_key_bytes_per_token_bf16")
     conv_state_elems_per_sequence: float = quantity("1")
     recurrent_state_elems_per_sequence: float = quantity("1")
+    kv_bytes_per_sequence_at_8k: float = quantity("B", column="kv_bytes_per_sequence_at_8k")
+    kv_bytes_per_sequence_at_128k: float = quantity("B", column="kv_bytes_per_sequence_at_128k")
+    state_bytes_per_sequence: float = quantity("B", column="state_bytes_per_sequence")
 
 
 def model_shape(model: Model) -> ModelShape:
@@ -68,6 +74,7 @@ def model_shape(model: Model) -> ModelShape:
         if group.recurrent:
             convolution += group.count * attend.convolution_elements(group.recurrent)
             state += group.count * attend.state_elements(group.recurrent)
+    precision = precision_of(model)
     table = model.vocabulary * (model.embedding_size or model.hidden_size)
     return ModelShape(
         name=model.name,
@@ -94,4 +101,7 @@ def model_shape(model: Model) -> ModelShape:
         indexer_key_bytes_per_token=indexer,
         conv_state_elems_per_sequence=convolution,
         recurrent_state_elems_per_sequence=state,
+        kv_bytes_per_sequence_at_8k=float(cache_bytes(model, precision, 8.0 * 1024, Storage())),
+        kv_bytes_per_sequence_at_128k=float(cache_bytes(model, precision, 128.0 * 1024, Storage())),
+        state_bytes_per_sequence=state_bytes(model, precision),
     )

@@ -8,10 +8,11 @@ import numpy as np
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import Cost, op_costs, step_cost
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.routing import Routing
 from rooflinesim.specs.stack import Band
 from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import Op
-from rooflinesim.workload.step import Array, Routing, Step
+from rooflinesim.workload.step import Array, Step
 
 BLOCK_POINTS = 8192
 """Points evaluated together: few enough that every intermediate array stays in the processor's cache."""
@@ -28,15 +29,15 @@ class Traffic:
     network_bytes: Array
 
 
-def step_ops(deployment: Deployment, step: Step, routing: Routing) -> tuple[Op, ...]:
-    """Operations of a step on one device of the deployment."""
+def step_ops(deployment: Deployment, step: Step, routing: Routing | None = None) -> tuple[Op, ...]:
+    """Operations of a step on one device; experts are chosen as the stack says unless a routing is given."""
     return forward(
         Pass(
             model=deployment.model,
             precision=deployment.precision,
             step=step,
             ranks=deployment.tensor_parallel,
-            routing=routing,
+            routing=routing or deployment.stack.routing,
         )
     )
 
@@ -56,13 +57,15 @@ def step_traffic(ops: tuple[Op, ...]) -> Traffic:
     )
 
 
-def step_time(deployment: Deployment, step: Step, routing: Routing = Routing(), machine: Machine | None = None) -> Cost:
+def step_time(
+    deployment: Deployment, step: Step, routing: Routing | None = None, machine: Machine | None = None
+) -> Cost:
     """Time of a step and its roofs, on the deployment's own machine or a changed one [s]."""
     ops = step_ops(deployment, step, routing)
     return step_cost(ops, machine or machine_of(deployment), deployment.stack, deployment.model, step)
 
 
-def step_op_costs(deployment: Deployment, step: Step, routing: Routing = Routing()) -> tuple[tuple[Op, Cost], ...]:
+def step_op_costs(deployment: Deployment, step: Step, routing: Routing | None = None) -> tuple[tuple[Op, Cost], ...]:
     """Operations of a step with their costs, once each."""
     ops = step_ops(deployment, step, routing)
     return tuple(zip(ops, op_costs(ops, machine_of(deployment)), strict=True))

@@ -61,6 +61,14 @@ Form = Annotated[
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file, whole or not at all.")
 ]
+RoutingText = Annotated[
+    str | None,
+    typer.Option(
+        "--routing",
+        metavar="HOW",
+        help="How tokens choose experts: uniform, zipf:EXPONENT, or a file of frequencies; default: the stack says.",
+    ),
+]
 Explain = Annotated[
     bool, typer.Option("--explain", help="Say what binds the first point, and what more of it would buy.")
 ]

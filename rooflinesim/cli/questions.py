@@ -10,7 +10,7 @@ from rooflinesim.cli.output import present
 _MAXIMUM_GRID = 1_000_000
 
 
-def _asked(model: str, gpu: str, stack: str, memory: str | None, **rest: Any) -> dict[str, Any]:
+def _asked(model: str, gpu: str, stack: str, memory: str | None, routing: str | None, **rest: Any) -> dict[str, Any]:
     """Arguments of a question: its nouns, the files they came from, and what to say about the choice."""
     from rooflinesim import config
 
@@ -22,7 +22,7 @@ def _asked(model: str, gpu: str, stack: str, memory: str | None, **rest: Any) ->
     return {
         "model": config.load_model(model),
         "hardware": options.with_memory(config.load_hardware(gpu), memory),
-        "stack": config.load_stack(stack),
+        "stack": config.with_routing(config.load_stack(stack), routing),
         "paths": {noun: str(one.path) for noun, one in found.items()},
         "notes": [one.note for one in found.values() if one.note],
         **rest,
@@ -55,6 +55,7 @@ def decode(
     ] = False,
     explain: options.Explain = False,
     memory: options.Memory = None,
+    routing: options.RoutingText = None,
     form: options.Form = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -62,7 +63,7 @@ def decode(
 ) -> None:
     """How long one decoded token takes, over batch and context, and what binds it."""
     batches, contexts = _grid(batch, context, "--context", minimum=0)
-    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import decode as api
 
     if ops:
@@ -86,6 +87,7 @@ def prefill(
     kv: options.Kv = None,
     tp: options.Tp = 1,
     memory: options.Memory = None,
+    routing: options.RoutingText = None,
     form: options.Form = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -93,7 +95,7 @@ def prefill(
 ) -> None:
     """How long a prompt takes until its first token, without queueing."""
     batches, prompts = _grid(batch, prompt, "--prompt", minimum=1)
-    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import decode as api
 
     answer = api.prefill(prompt=prompts, batch=batches, context=cached, **asked)
@@ -109,6 +111,7 @@ def crossover(
     kv: options.Kv = None,
     tp: options.Tp = 1,
     memory: options.Memory = None,
+    routing: options.RoutingText = None,
     form: options.Form = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -116,7 +119,7 @@ def crossover(
 ) -> None:
     """At which batch decoding flips from memory-bound to compute-bound: GEMMs, step, operation, or never."""
     length = options.one_count(context, "--context")
-    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import crossover as api
 
     answer = api.crossover(context=length, **asked)
@@ -133,6 +136,7 @@ def memory(
     kv: options.Kv = None,
     tp: options.Tp = 1,
     memory: options.Memory = None,
+    routing: options.RoutingText = None,
     form: options.Form = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
@@ -140,7 +144,7 @@ def memory(
 ) -> None:
     """What takes memory, what a step streams of it, and the largest batch and context that fit."""
     length = options.one_count(context, "--context")
-    asked = _asked(model, gpu, stack, memory, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
     from rooflinesim.api import memory as api
 
     answer = api.memory(batch=batch, context=length, **asked)

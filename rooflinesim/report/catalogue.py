@@ -7,10 +7,14 @@ from typing import Any
 from rooflinesim.analysis.shape import ModelShape
 from rooflinesim.report.columns import Columns, columns_of_rows
 from rooflinesim.report.tables import View
+from rooflinesim.report.text import formats_line
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
+from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
 from rooflinesim.units import column_name, format_quantity
+from rooflinesim.workload.footprint import resident_weight_bytes
+from rooflinesim.workload.forward import format_of
 from rooflinesim.workload.parameters import model_parameters
 
 Content = tuple[View, Columns, Mapping[str, Any]]
@@ -117,26 +121,62 @@ _PART_NAMES = {
 
 def model_content(model: Model, shape: ModelShape) -> Content:
     """A model: its parameters part by part, its cache, and what was assumed."""
-    cache = f"KV cache {format_quantity(shape.kv_bytes_per_token, 'B')} per token in 16 bits"
-    if shape.kv_bytes_per_token_window_layers:
-        window = format_quantity(shape.kv_bytes_per_token_window_layers, "B")
-        cache += f", {window} of it only inside windows"
+    precision = precision_of(model)
     lines = [
         f"{model.name}: {_billions(shape.text_params)} parameters, {_billions(shape.active_params)} active,"
         f" {_billions(shape.active_params_streamed)} streamed by a decode step of one token",
         f"{shape.layers} layers, hidden size {shape.hidden_size:,}, vocabulary {shape.vocab_size:,};"
-        f" stored as {model.checkpoint.weights}; {cache}",
-        f"source: {model.source}",
-        *(f"assumed: {assumption}" for assumption in model.assumptions),
+        f" {formats_line(precision)}",
+        _cache_line(shape),
     ]
+    if shape.state_bytes_per_sequence:
+        states = format_quantity(shape.state_bytes_per_sequence, "B")
+        lines.append(f"recurrent and convolution states {states} per sequence, whatever its length")
+    lines.append(f"source: {model.source}")
+    lines.extend(f"assumed: {assumption}" for assumption in model.assumptions)
     parts = model_parameters(model)
-    view = View(
-        lines=lines,
-        headers=["part", "parameters", "streamed"],
-        rows=[[_PART_NAMES.get(name, name), f"{part.total:,}", f"{part.streamed:,}"] for name, part in parts.items()],
+    sizes = resident_weight_bytes(model, precision)
+    rows = [
+        [
+            _PART_NAMES.get(name, name),
+            f"{part.total:,}",
+            f"{part.streamed:,}",
+            format_of(name, precision).name,
+            format_quantity(sizes.get(name, 0.0), "B"),
+        ]
+        for name, part in parts.items()
+    ]
+    rows.append(
+        [
+            "total",
+            f"{shape.text_params:,}",
+            f"{shape.active_params_streamed:,}",
+            "",
+            format_quantity(sum(sizes.values()), "B"),
+        ]
     )
+    view = View(lines=lines, headers=["part", "parameters", "streamed", "format", "bytes"], rows=rows, left=(0, 3))
     row = {name: values[0] for name, values in columns_of_rows([shape]).items()}
-    return view, {name: [value] for name, value in row.items()}, {"assumptions": list(model.assumptions)}
+    summary = {
+        "assumptions": list(model.assumptions),
+        "formats": {name: format_of(name, precision).name for name in parts},
+        "weight_bytes": sizes,
+    }
+    return view, {name: [value] for name, value in row.items()}, summary
+
+
+def _cache_line(shape: ModelShape) -> str:
+    """What the cache of one sequence takes, per token and at two lengths."""
+    per_token = format_quantity(shape.kv_bytes_per_token, "B")
+    if shape.kv_bytes_per_token_window_layers:
+        per_token += f" ({format_quantity(shape.kv_bytes_per_token_window_layers, 'B')} of it only inside windows)"
+    if shape.indexer_key_bytes_per_token:
+        per_token += f" and {format_quantity(shape.indexer_key_bytes_per_token, 'B')} of indexer keys"
+    short, long = shape.kv_bytes_per_sequence_at_8k, shape.kv_bytes_per_sequence_at_128k
+    return (
+        f"KV cache {per_token} per token in 16 bits; a sequence of 8k tokens takes {format_quantity(short, 'B')},"
+        f" of 128k {format_quantity(long, 'B')}"
+    )
 
 
 def _billions(count: int) -> str:

@@ -95,6 +95,8 @@ def _of_stack(deployment: Deployment) -> Iterator[Provenance]:
         yield _constant(deployment, "collectives.bandwidth_efficiency", collectives.bandwidth_efficiency, "1")
         if collectives.one_shot_latency is not None:
             yield _constant(deployment, "collectives.one_shot_latency", collectives.one_shot_latency, "s")
+    if any(group.moe for group in deployment.model.layers):
+        yield _constant(deployment, "routing.zipf_exponent", stack.routing.zipf_exponent, "1")
     yield _constant(deployment, "step_time", stack.step_time, "s")
     yield _constant(deployment, "sequence_time", stack.sequence_time, "s")
 

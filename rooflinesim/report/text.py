@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rooflinesim.report.provenance import converted_formats
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.precision import Precision
+from rooflinesim.specs.routing import Routing
 from rooflinesim.units import format_quantity
 
 
@@ -70,6 +71,17 @@ def residency_line(deployment: Deployment, share: float, batch: int, context: in
     )
 
 
+def routing_words(routing: Routing) -> str:
+    """How tokens choose experts."""
+    if routing.frequencies:
+        words = "with the given frequencies"
+    elif routing.zipf_exponent:
+        words = f"by Zipf's law with exponent {routing.zipf_exponent:g}"
+    else:
+        words = "uniformly"
+    return f"{words}, neighbours alike by {percent(routing.overlap)}" if routing.overlap else words
+
+
 def deployment_notes(deployment: Deployment) -> Iterator[str]:
     """What a reader must know about a deployment before trusting its numbers."""
     hardware, stack = deployment.hardware, deployment.stack
@@ -84,6 +96,8 @@ def deployment_notes(deployment: Deployment) -> Iterator[str]:
         yield f"{hardware.name} has no {form} unit: values are converted and multiplied in {math} at {rate}{advice}"
     if stack.band is None:
         yield f"stack {stack.name} is a bound, not a prediction: it has no error band"
+    if any(group.moe for group in deployment.model.layers):
+        yield f"experts are chosen {routing_words(stack.routing)} ({stack.source_of('routing')}); see --routing"
     if deployment.tensor_parallel > 1:
         yield "bytes, FLOPs and memory are those of one device of the group"
     if hardware.memory_class == "SRAM":

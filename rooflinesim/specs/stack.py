@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rooflinesim import units
+from rooflinesim.specs.routing import UNIFORM, Routing
 from rooflinesim.units import quantity
 
 Launch = Literal["graphs", "eager"]
@@ -63,6 +64,7 @@ class Stack:
     that streaming reaches. `overlap_exponent` is the order of the smooth maximum of compute and memory
     time; None is the sharp maximum of the roofline. `launch` eager makes the host a floor:
     `launch_time` per kernel. `uses_calibration` lets a device's measured values replace these constants.
+    `routing` is how the tokens of its workloads choose experts.
     `memory_utilization` is the share of device memory that the engine takes for weights and cache.
     `on_chip_share` of the last shared cache can hold a step's working set; its bandwidth is the
     profile's, else cores x clock x `on_chip_bandwidth_per_core_clock`, else on-chip reuse is left out.
@@ -91,6 +93,7 @@ class Stack:
     cache_block: int = quantity("tokens", default=1, minimum=1)
     has_rolling_window_cache: bool = True
     uses_calibration: bool = True
+    routing: Routing = UNIFORM
     band: Band | None = None
     single_user_band: Band | None = None
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from rooflinesim.specs.model import Attention, LatentAttention, RecurrentMixer
+from rooflinesim.specs.model import Attention, CachePooling, LatentAttention, Mixer, RecurrentMixer
 from rooflinesim.workload.step import Array, Step
+
+SoftmaxMixer = Attention | LatentAttention
+"""Blocks whose cache grows with the context."""
 
 
 def visible_pairs(new_tokens: Array, context: Array, window: float | None = None) -> Array:
@@ -26,9 +29,54 @@ def read_tokens(new_tokens: Array, context: Array, window: float | None = None) 
     return np.minimum(context + new_tokens, window + new_tokens - 1.0)
 
 
-def kept_tokens(context: Array, window: float | None = None) -> Array:
-    """Tokens of one sequence whose keys and values stay in the cache [tokens]."""
-    return context if window is None else np.minimum(context, window)
+def kept_tokens(mixer: SoftmaxMixer, context: Array, *, has_rolling_window: bool = True) -> Array:
+    r"""Entries of one sequence that stay in a layer's cache [tokens].
+
+    .. math:: s; \qquad \min(s, w) \text{ with a window}; \qquad
+              \min(s, w) + s / rate \text{ with pooling}
+
+    Without a rolling window cache a window keeps everything.
+    """
+    kept = context if mixer.window is None or not has_rolling_window else np.minimum(context, mixer.window)
+    pooling = _pooling(mixer)
+    return kept if pooling is None else kept + context / pooling.rate
+
+
+def seen_pairs(mixer: SoftmaxMixer, step: Step) -> Array:
+    """(query, entry) pairs of one sequence that attention scores: window, pooled entries, indexer's choice [pairs]."""
+    new, context, cap, pooling = step.new_tokens, step.context, _cap(mixer), _pooling(mixer)
+    if pooling is None:
+        limits = [limit for limit in (mixer.window, cap) if limit is not None]
+        return visible_pairs(new, context, min(limits) if limits else None)
+    pooled = visible_pairs(new, context, None if cap is None else cap * pooling.rate) / pooling.rate
+    return visible_pairs(new, context, mixer.window) + pooled
+
+
+def seen_tokens(mixer: SoftmaxMixer, step: Step) -> Array:
+    """Cache entries of one sequence that attention reads, the new ones included [tokens].
+
+    With an indexer each query reads its own choice, all of them together at most everything.
+    """
+    new, context, cap, pooling = step.new_tokens, step.context, _cap(mixer), _pooling(mixer)
+    window = read_tokens(new, context, mixer.window)
+    chosen = window if pooling is None else (context + new) / pooling.rate
+    if cap is not None:
+        chosen = np.minimum(chosen, new * cap)
+    return chosen if pooling is None else window + chosen
+
+
+def scored_tokens(mixer: SoftmaxMixer, tokens: Array) -> Array:
+    """Indexer keys that stand for so many tokens of one sequence [tokens]."""
+    pooling = _pooling(mixer)
+    return tokens if pooling is None else tokens / pooling.rate
+
+
+def _pooling(mixer: SoftmaxMixer) -> CachePooling | None:
+    return mixer.pooling if isinstance(mixer, LatentAttention) else None
+
+
+def _cap(mixer: SoftmaxMixer) -> float | None:
+    return float(mixer.indexer.top_k) if mixer.indexer else None
 
 
 def paged_tokens(tokens: Array, block: int) -> Array:
@@ -43,12 +91,11 @@ def attention_flops(attention: Attention, step: Step, ranks: int = 1) -> Array:
 
     which is :math:`4 b H d_h (q s + q (q + 1) / 2)` for equal head sizes. Softmax is not counted.
     """
-    pairs = visible_pairs(step.new_tokens, step.context, attention.window)
     heads = attention.heads / ranks
-    return 2.0 * step.batch * heads * (attention.key_size + attention.value_size) * pairs
+    return 2.0 * step.batch * heads * (attention.key_size + attention.value_size) * seen_pairs(attention, step)
 
 
-def cached_elements(mixer: Attention | LatentAttention | RecurrentMixer, ranks: int = 1) -> float:
+def cached_elements(mixer: Mixer, ranks: int = 1) -> float:
     """Elements that one token adds to one device's cache in one layer [elements].
 
     Key/value heads split over ranks down to one head each; an MLA latent is copied to every rank.
@@ -70,11 +117,11 @@ def read_elements(attention: Attention, ranks: int = 1) -> float:
     return attention.kv_heads / min(ranks, attention.kv_heads) * (attention.key_size + attention.value_size)
 
 
-def indexer_elements(mixer: Attention | LatentAttention | RecurrentMixer) -> float:
-    """Indexer-key elements that one token adds to the cache of one layer [elements]."""
-    if isinstance(mixer, LatentAttention) and mixer.indexer:
-        return float(mixer.indexer.head_size)
-    return 0.0
+def indexer_elements(mixer: Mixer) -> float:
+    """Elements of one indexer key in the cache of one layer; 0 without an indexer of its own [elements]."""
+    if isinstance(mixer, RecurrentMixer) or mixer.indexer is None:
+        return 0.0
+    return float(mixer.indexer.head_size)
 
 
 def state_elements(mixer: RecurrentMixer, ranks: int = 1) -> float:
@@ -84,8 +131,13 @@ def state_elements(mixer: RecurrentMixer, ranks: int = 1) -> float:
 
 
 def convolution_elements(mixer: RecurrentMixer, ranks: int = 1) -> float:
-    """Elements of one sequence's convolution state on one device, one layer [elements]."""
-    return mixer.convolution_channels / ranks * (mixer.convolution_width - 1)
+    """Elements of one sequence's convolution state on one device, one layer [elements].
+
+    The whole kernel width, as transformers keeps it; some engines keep one column less.
+    """
+    if mixer.convolution_width < 2:
+        return 0.0
+    return mixer.convolution_channels / ranks * mixer.convolution_width
 
 
 def absorbed_flops(attention: LatentAttention, step: Step, ranks: int = 1) -> Array:
@@ -95,7 +147,7 @@ def absorbed_flops(attention: LatentAttention, step: Step, ranks: int = 1) -> Ar
 
     The absorbed projections are counted with their matrix, kv_b.
     """
-    pairs = visible_pairs(step.new_tokens, step.context, _cap(attention))
+    pairs = seen_pairs(attention, step)
     heads = attention.heads / ranks
     return 2.0 * step.batch * heads * (2.0 * attention.latent_size + attention.rope_size) * pairs
 
@@ -107,7 +159,7 @@ def expanded_flops(attention: LatentAttention, step: Step, ranks: int = 1) -> Ar
 
     The expansion of the new tokens is counted with its matrix, kv_b.
     """
-    pairs = visible_pairs(step.new_tokens, step.context, _cap(attention))
+    pairs = seen_pairs(attention, step)
     heads = attention.heads / ranks
     head_size = attention.nope_size + attention.rope_size + attention.value_size
     expanded = attention.latent_size * heads * (attention.nope_size + attention.value_size)
@@ -129,23 +181,14 @@ def absorbing_limit(attention: LatentAttention) -> float:
 
 def latent_attention_flops(attention: LatentAttention, step: Step, ranks: int = 1) -> Array:
     """FLOPs of MLA in the cheaper of its two forms, one layer [FLOP]; traffic of expanded keys is neglected."""
+    if not attention.has_expansion:
+        return absorbed_flops(attention, step, ranks)
     return np.minimum(absorbed_flops(attention, step, ranks), expanded_flops(attention, step, ranks))
 
 
-def latent_read_tokens(attention: LatentAttention, step: Step) -> Array:
-    """Latents of one sequence that attention reads: all, or what each query's indexer picks [tokens]."""
-    everything = read_tokens(step.new_tokens, step.context)
-    cap = _cap(attention)
-    return everything if cap is None else np.minimum(everything, step.new_tokens * cap)
-
-
-def indexer_flops(attention: LatentAttention, step: Step) -> Array:
-    """FLOPs of scoring every cached token, one layer; zero without an indexer [FLOP]."""
-    if attention.indexer is None:
+def indexer_flops(mixer: SoftmaxMixer, step: Step) -> Array:
+    """FLOPs of scoring every key of the cache, one layer; zero without an indexer of its own [FLOP]."""
+    if mixer.indexer is None:
         return 0.0
-    pairs = visible_pairs(step.new_tokens, step.context)
-    return 2.0 * step.batch * attention.indexer.heads * attention.indexer.head_size * pairs
-
-
-def _cap(attention: LatentAttention) -> float | None:
-    return float(attention.indexer.top_k) if attention.indexer else None
+    pairs = scored_tokens(mixer, visible_pairs(step.new_tokens, step.context))
+    return 2.0 * step.batch * mixer.indexer.heads * mixer.indexer.head_size * pairs

@@ -1,10 +1,13 @@
 """How many experts a batch wakes: the weights that a mixture-of-experts layer streams."""
 
+import functools
 import math
 
 import numpy as np
 
-from rooflinesim.workload.step import Array, Routing, Step
+from rooflinesim.errors import DomainError
+from rooflinesim.specs.routing import Routing
+from rooflinesim.workload.step import Array, Step
 
 
 def distinct_experts(experts: Array, active_experts: Array, tokens: Array) -> Array:
@@ -45,6 +48,7 @@ def saturating_tokens(experts: int, active_experts: int, share: float) -> float:
     return math.log1p(-share) / math.log1p(-active_experts / experts)
 
 
+@functools.cache
 def zipf_inclusion(experts: int, active_experts: int, exponent: float) -> np.ndarray:
     r"""Probability that a token chooses each expert, the most popular first; shape (experts,) [1].
 
@@ -70,10 +74,11 @@ def distinct_skewed_experts(inclusion: np.ndarray, tokens: Array) -> Array:
     inclusion : p, probability that a token chooses each expert. [1] shape (experts,), sum k
     tokens : n, independent tokens. [tokens] scalar or shape (points,)
     """
-    awake = np.zeros_like(np.asarray(tokens, dtype=np.float64))
-    for probability, experts in zip(*np.unique(inclusion, return_counts=True), strict=True):
-        awake = awake + experts * (1.0 - (1.0 - probability) ** tokens)
-    return float(awake) if np.ndim(awake) == 0 else awake
+    counts, place = np.unique(np.asarray(tokens, dtype=np.float64), return_inverse=True)
+    certain = inclusion >= 1.0
+    asleep = np.exp(np.outer(counts, np.log1p(-inclusion[~certain])))
+    awake = (np.sum(certain) * (counts > 0) + np.sum(1.0 - asleep, axis=1))[place]
+    return float(awake) if np.ndim(tokens) == 0 else awake.reshape(np.shape(tokens))
 
 
 def independent_tokens(step: Step, routing: Routing) -> Array:
@@ -87,6 +92,19 @@ def independent_tokens(step: Step, routing: Routing) -> Array:
 def awake_experts(experts: int, active_experts: int, step: Step, routing: Routing) -> Array:
     """Expected different experts that a step's tokens choose [experts]."""
     tokens = independent_tokens(step, routing)
+    if routing.frequencies:
+        return distinct_skewed_experts(_given_inclusion(experts, active_experts, routing), tokens)
     if routing.zipf_exponent == 0.0:
         return distinct_experts(experts, active_experts, tokens)
     return distinct_skewed_experts(zipf_inclusion(experts, active_experts, routing.zipf_exponent), tokens)
+
+
+def _given_inclusion(experts: int, active_experts: int, routing: Routing) -> np.ndarray:
+    """Expert frequencies that a user gave, held to the layer they are used for."""
+    inclusion = np.asarray(routing.frequencies)
+    if inclusion.size != experts or abs(inclusion.sum() - active_experts) > 1e-3 * active_experts:
+        raise DomainError(
+            f"routing: {inclusion.size} expert frequencies that sum to {inclusion.sum():g}, but a layer has {experts}"
+            f" experts and each token takes {active_experts}; give one per expert, summing to {active_experts}"
+        )
+    return inclusion

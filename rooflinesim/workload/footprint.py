@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from rooflinesim.specs.model import Attention, Model, PartName, RecurrentMixer
+from rooflinesim.specs.model import Model, PartName, RecurrentMixer
 from rooflinesim.specs.precision import Precision
 from rooflinesim.workload import attention as attend
 from rooflinesim.workload.forward import format_of, shard
@@ -63,10 +63,10 @@ def cache_bytes(model: Model, precision: Precision, context: Array, storage: Sto
         mixer = group.mixer
         if mixer is None or isinstance(mixer, RecurrentMixer):
             continue
-        window = mixer.window if isinstance(mixer, Attention) and storage.has_rolling_window else None
-        kept = attend.paged_tokens(attend.kept_tokens(context, window), storage.block)
-        elements = attend.cached_elements(mixer, storage.ranks) + attend.indexer_elements(mixer)
-        total = total + group.count * precision.kv_cache.bytes * elements * kept
+        kept = attend.kept_tokens(mixer, context, has_rolling_window=storage.has_rolling_window)
+        keys = attend.indexer_elements(mixer) * attend.paged_tokens(attend.scored_tokens(mixer, context), storage.block)
+        held = attend.cached_elements(mixer, storage.ranks) * attend.paged_tokens(kept, storage.block)
+        total = total + group.count * precision.kv_cache.bytes * (held + keys)
     return total
 
 

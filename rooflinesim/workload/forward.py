@@ -15,12 +15,13 @@ from rooflinesim.specs.model import (
     RecurrentMixer,
 )
 from rooflinesim.specs.precision import Precision
+from rooflinesim.specs.routing import UNIFORM, Routing
 from rooflinesim.workload import attention as attend
 from rooflinesim.workload.experts import awake_experts
 from rooflinesim.workload.matrices import Matrix, mixer_matrices, mlp_matrices
 from rooflinesim.workload.op import Op, gemm
 from rooflinesim.workload.parameters import layer_parameters
-from rooflinesim.workload.step import Array, Routing, Step
+from rooflinesim.workload.step import Array, Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +32,7 @@ class Pass:
     precision: Precision
     step: Step
     ranks: int = 1
-    routing: Routing = Routing()
+    routing: Routing = UNIFORM
 
     def __post_init__(self) -> None:
         for group in self.model.layers:
@@ -206,11 +207,11 @@ def _mixer(work: Pass, group: LayerGroup) -> Iterator[Op]:
     match mixer:
         case Attention():
             yield _position(work, mixer, group.count)
+            yield from _indexer(work, mixer, group.count)
             yield _attention(work, mixer, group.count)
         case LatentAttention():
             yield _latent_append(work, mixer, group.count)
-            if mixer.indexer:
-                yield _indexer(work, mixer, group.count)
+            yield from _indexer(work, mixer, group.count)
             yield _latent_attention(work, mixer, group.count)
         case RecurrentMixer():
             yield _recurrence(work, mixer, group.count)
@@ -225,8 +226,9 @@ def _out_last(matrices: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
 def _position(work: Pass, mixer: Attention, count: float) -> Op:
     """Rotary embedding of queries and keys, and the append of new keys and values to the cache."""
     heads = mixer.heads / work.ranks
-    moved = 2.0 * heads * mixer.key_size + attend.cached_elements(mixer, work.ranks)
-    appended = attend.cached_elements(mixer, work.ranks)
+    own = attend.cached_elements(mixer, work.ranks)
+    moved = 2.0 * heads * mixer.key_size + own
+    appended = own + attend.indexer_elements(mixer)
     return Op(
         name="attention.rope_append",
         kind="elementwise",
@@ -240,7 +242,7 @@ def _position(work: Pass, mixer: Attention, count: float) -> Op:
 def _attention(work: Pass, mixer: Attention, count: float) -> Op:
     """Scores and weighted values; every sequence brings its own keys and values."""
     step = work.step
-    read = attend.read_tokens(step.new_tokens, step.context, mixer.window)
+    read = attend.seen_tokens(mixer, step)
     elements = attend.read_elements(mixer, work.ranks)
     ends = mixer.heads / work.ranks * (mixer.key_size + mixer.value_size)
     return Op(
@@ -256,7 +258,8 @@ def _attention(work: Pass, mixer: Attention, count: float) -> Op:
 
 def _latent_append(work: Pass, mixer: LatentAttention, count: float) -> Op:
     """Rotary embedding and the append of the new latents to the cache."""
-    elements = attend.cached_elements(mixer) + attend.indexer_elements(mixer)
+    keys = attend.scored_tokens(mixer, attend.indexer_elements(mixer))
+    elements = attend.kept_tokens(mixer, 1.0) * attend.cached_elements(mixer) + keys
     moved = 2.0 * mixer.heads / work.ranks * mixer.rope_size + elements
     return Op(
         name="attention.rope_append",
@@ -268,24 +271,27 @@ def _latent_append(work: Pass, mixer: LatentAttention, count: float) -> Op:
     )
 
 
-def _indexer(work: Pass, mixer: LatentAttention, count: float) -> Op:
-    """Scores of every cached token by the sparse indexer, which reads all of its keys."""
+def _indexer(work: Pass, mixer: Attention | LatentAttention, count: float) -> Iterator[Op]:
+    """Scores of every cached key by the layer's own sparse indexer, which reads all of them."""
+    elements = attend.indexer_elements(mixer)
+    if not elements:
+        return
     step = work.step
-    read = attend.read_tokens(step.new_tokens, step.context)
-    return Op(
+    read = attend.scored_tokens(mixer, attend.read_tokens(step.new_tokens, step.context))
+    yield Op(
         name="indexer.scores",
         kind="attention",
         count=count,
         form=work.precision.activations,
         flops=attend.indexer_flops(mixer, step),
-        kv_bytes=work.precision.kv_cache.bytes * attend.indexer_elements(mixer) * step.batch * read,
+        kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
     )
 
 
 def _latent_attention(work: Pass, mixer: LatentAttention, count: float) -> Op:
     """Attention of all heads to one latent per token, absorbed or expanded, whichever takes fewer FLOPs."""
     step = work.step
-    read = attend.latent_read_tokens(mixer, step)
+    read = attend.seen_tokens(mixer, step)
     heads = mixer.heads / work.ranks
     ends = heads * (2.0 * mixer.latent_size + mixer.rope_size)
     return Op(

@@ -4,9 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from rooflinesim import units
 from rooflinesim.errors import DomainError
-from rooflinesim.units import quantity
 
 Array = np.ndarray | float
 """A quantity for one point or for aligned points; functions take and return either."""
@@ -45,18 +43,3 @@ class Step:
     def logit_rows(self) -> Array:
         """Rows of the head: scored tokens of all sequences [tokens]."""
         return self.tokens if self.logit_tokens is None else self.batch * self.logit_tokens
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Routing:
-    """How the tokens of a step choose experts.
-
-    `zipf_exponent` 0 is uniform; `overlap` is the share by which neighbouring tokens of one sequence
-    repeat each other's choice.
-    """
-
-    zipf_exponent: float = quantity("1", default=0.0)
-    overlap: float = quantity("1", default=0.0, maximum=1.0)
-
-    def __post_init__(self) -> None:
-        units.check(self)

@@ -33,6 +33,7 @@ KEYS = [
     "link",
     "host_link",
     "thermal_design_power",
+    "devices",
     "source",
     "sources",
     "note",

@@ -32,6 +32,7 @@ from rooflinesim.specs.model import (
     RecurrentMixer,
 )
 from rooflinesim.specs.precision import Precision
+from rooflinesim.specs.routing import Routing
 from rooflinesim.specs.stack import Collectives, KernelLaw, Stack
 from rooflinesim.workload import attention as attend
 from rooflinesim.workload import experts
@@ -39,7 +40,7 @@ from rooflinesim.workload.footprint import Storage, cache_bytes
 from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import gemm
 from rooflinesim.workload.parameters import streamed_parameters, total_parameters
-from rooflinesim.workload.step import Routing, Step
+from rooflinesim.workload.step import Step
 
 SECTIONS = ("1", "2", "5", "6")
 
@@ -215,7 +216,7 @@ def mla_cache(i: dict[str, Any]) -> float:
 def mla_intensity(i: dict[str, Any]) -> float:
     step = Step(batch=1, new_tokens=i["q"], context=1e9)
     attention = mla(i)
-    read = attend.latent_read_tokens(attention, step) * attend.cached_elements(attention) * i["kappa"]
+    read = attend.seen_tokens(attention, step) * attend.cached_elements(attention) * i["kappa"]
     return float(attend.absorbed_flops(attention, step) / read)
 
 

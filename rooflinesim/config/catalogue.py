@@ -131,19 +131,21 @@ def _readings(kind: Kind, typed: str) -> list[tuple[str, str | None]]:
     """The name as typed, and without a number format at its end."""
     readings: list[tuple[str, str | None]] = [(typed, None)]
     if kind == "model":
-        stem, _, tail = typed.replace(":", "-").rpartition("-")
-        quantised = "q4_k_m" if tail in ("q4", "gguf") else tail
-        try:
-            if stem and not re.fullmatch(r"[\d.]+b?", tail):
-                readings.append((stem, number_format(quantised).name))
-        except UnknownNameError:
-            pass
+        tokens = typed.replace(":", "-").split("-")
+        for length in range(1, min(4, len(tokens))):
+            tail = "-".join(tokens[-length:])
+            try:
+                weights = number_format("q4_k_m" if tail in ("q4", "gguf") else tail).name
+            except UnknownNameError:
+                continue
+            readings.append(("-".join(tokens[:-length]), weights))
     return readings
 
 
 def _normal(name: str) -> str:
-    """Lower case, without an organisation, spaces and underscores as dashes."""
-    return re.sub(r"[\s_]+", "-", name.strip().lower().rstrip("/")).split("/")[-1]
+    """Lower case, without an organisation or a remark in brackets, spaces and underscores as dashes."""
+    plain = re.sub(r"\(.*?\)", "", name).strip().lower().rstrip("/")
+    return re.sub(r"[\s_]+", "-", plain).split("/")[-1]
 
 
 def _tokens(kind: Kind, name: str) -> frozenset[str]:
@@ -185,9 +187,10 @@ def _token_set(kind: Kind, wanted: str) -> Entry | None:
 def _choice_note(kind: Kind, name: str, wanted: str, found: Entry) -> str | None:
     if kind == "hardware":
         return _siblings(kind, wanted, found)
-    if _normal(name) not in _all_names(found):
-        return f"{name!r} is read as {found.name}"
-    return None
+    versions = [entry.key for entry in entries(kind) if entry != found and entry.key.startswith(f"{wanted}-v")]
+    if versions:
+        return f"{name!r} is taken as {found.name}; there are also {', '.join(versions)}"
+    return None if _normal(name) in _all_names(found) else f"{name!r} is read as {found.name}"
 
 
 def _siblings(kind: Kind, wanted: str, found: Entry | None = None) -> str | None:

@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 _PLACES = {
     "crossover": "rooflinesim.api.crossover",
     "decode": "rooflinesim.api.decode",
-    "decode_ops": "rooflinesim.api.decode",
+    "decode_ops": "rooflinesim.api.operations",
     "memory": "rooflinesim.api.memory",
-    "prefill": "rooflinesim.api.decode",
+    "prefill": "rooflinesim.api.prefill",
     "Answer": "rooflinesim.report.answer",
     "load_hardware": "rooflinesim.config.catalogue",
     "load_model": "rooflinesim.config.catalogue",

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Any
 
 from rooflinesim.errors import DomainError, UnitError
@@ -16,6 +16,9 @@ from rooflinesim.errors import DomainError, UnitError
 DECIMAL_PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 BINARY_PREFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
 SMALL_PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "μ": 1e-6, "n": 1e-9, "p": 1e-12}
+
+MAXIMUM_INTEGER = 2**63
+"""Counts beyond this are mistakes."""
 
 _LARGE = DECIMAL_PREFIXES
 _BYTES = {**DECIMAL_PREFIXES, **BINARY_PREFIXES}
@@ -47,7 +50,9 @@ EXAMPLES = {
     "USD": "2.5 USD",
     "bit": "4.125 bit",
 }
-_QUANTITY = re.compile(r"\s*(?P<number>[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>.*?)\s*")
+_QUANTITY = re.compile(
+    r"\s*(?P<number>[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(?P<unit>.*?)\s*"
+)
 
 # What JSON and CSV append to a field's name; a unit that is missing here appends nothing.
 _COLUMN_SUFFIX = {
@@ -126,6 +131,8 @@ def check(instance: Any) -> None:
         else:
             numbers = enumerate(value) if isinstance(value, tuple) else ((None, value),)
         for key, number in numbers:
+            if abs(number) > MAXIMUM_INTEGER and isinstance(number, int):
+                raise DomainError(f"{type(instance).__name__}.{field.name} is too large: it must be {valid}")
             if not math.isfinite(number) or not valid.admits(number):
                 place = field.name if key is None else f"{field.name}.{key}"
                 raise DomainError(f"{type(instance).__name__}.{place} is {number!r}: it must be {valid}")
@@ -144,7 +151,7 @@ def parse_quantity(text: object, unit: str) -> float:
     if not isinstance(text, str):
         if spellings is not None:
             raise UnitError(f"{text!r} has no unit; write {_example(unit)}")
-        value = float(text)
+        value = _number(str(text), 1.0)
     else:
         match = _QUANTITY.fullmatch(text)
         if match is None:
@@ -157,10 +164,18 @@ def parse_quantity(text: object, unit: str) -> float:
         elif match["unit"]:
             raise UnitError(f"{text!r} has the unit {match['unit']!r}, but a plain number is meant")
         # In decimal, so that 2.3 us is the float nearest to 2.3e-6.
-        value = float(Decimal(match["number"].replace("_", "")) * Decimal(repr(factor)))
+        value = _number(match["number"], factor)
     if not math.isfinite(value):
         raise UnitError(f"{text!r} is not finite; write {_example(unit)}")
     return value
+
+
+def _number(digits: str, factor: float) -> float:
+    """Value of decimal digits times a factor; infinite where no float holds it."""
+    try:
+        return float(Decimal(re.sub("[_,]", "", digits)) * Decimal(repr(factor)))
+    except (OverflowError, DecimalException):
+        return math.inf
 
 
 def _unit_factor(text: str, typed: str, unit: str) -> float:
@@ -215,12 +230,8 @@ def parse_tokens(text: str) -> int:
     UnitError : if the text is not a whole, non-negative count.
     """
     match = re.fullmatch(r"\s*(\d[\d_]*(?:\.\d+)?)\s*([kKM]?)\s*", text)
-    value = (
-        0.0
-        if match is None
-        else float(match[1].replace("_", "")) * {"": 1, "k": 1024, "K": 1024, "M": 1024**2}[match[2]]
-    )
-    if match is None or value != int(value):
+    value = 0.5 if match is None else _number(match[1], {"": 1.0, "k": 1024.0, "K": 1024.0, "M": 1024.0**2}[match[2]])
+    if not math.isfinite(value) or value != int(value):
         raise UnitError(f"{text!r} is not a whole count; write it like 2048, 2k or 1M")
     return int(value)
 

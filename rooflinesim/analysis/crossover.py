@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from rooflinesim.analysis.decode import main_format
-from rooflinesim.analysis.memory import max_batch
+from rooflinesim.analysis.residency import max_batch
+from rooflinesim.analysis.steps import main_format
 from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import op_cost

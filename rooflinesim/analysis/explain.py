@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from rooflinesim.analysis.decode import decode, decode_ops
+from rooflinesim.analysis.decode import decode
+from rooflinesim.analysis.operations import decode_ops
 from rooflinesim.analysis.timing import step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import working_set_bytes

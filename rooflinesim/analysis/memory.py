@@ -1,11 +1,14 @@
 """What stays in a device's memory, what a step streams of it, and how many users and tokens fit."""
 
 import dataclasses
-import math
 
-import numpy as np
-
-from rooflinesim.analysis.residency import resident_bytes, storage_of, usable_memory
+from rooflinesim.analysis.residency import (
+    fitting_tensor_parallel,
+    max_batch,
+    resident_bytes,
+    storage_of,
+    usable_memory,
+)
 from rooflinesim.analysis.timing import step_ops
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
@@ -106,18 +109,6 @@ def memory(
     )
 
 
-def max_batch(deployment: Deployment, context: int) -> int | None:
-    r"""Sequences of a given context that fit at once [1]; None if the capacity is unknown.
-
-    .. math:: B_{max} = \lfloor (M u - W) / (kv \lceil s / block \rceil block + state + act) \rfloor
-    """
-    usable = usable_memory(deployment)
-    if usable is None:
-        return None
-    none, one = (float(resident_bytes(deployment, Step(batch=b, context=float(context)))) for b in (0.0, 1.0))
-    return max(0, math.floor((usable - none) / (one - none)))
-
-
 def max_context(deployment: Deployment, batch: int) -> int | None:
     """Longest context that fits for a batch [tokens]; None if the capacity is unknown or the cache does not grow."""
     usable = usable_memory(deployment)
@@ -136,21 +127,3 @@ def max_context(deployment: Deployment, batch: int) -> int | None:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def fitting_tensor_parallel(deployment: Deployment, batch: int, context: int) -> int | None:
-    """Smallest power of two of devices that would hold the deployment [1]; None if none or unknown."""
-    usable = usable_memory(deployment)
-    links = (deployment.hardware.link, deployment.hardware.host_link)
-    reach = max((link.devices for link in links if link), default=1)
-    ranks = 1
-    while usable is not None and ranks <= reach:
-        try:
-            wider = dataclasses.replace(deployment, tensor_parallel=ranks)
-            step_ops(wider, Step())
-            if float(np.max(resident_bytes(wider, Step(batch=float(batch), context=float(context))))) <= usable:
-                return ranks
-        except ValueError:
-            return None
-        ranks *= 2
-    return None

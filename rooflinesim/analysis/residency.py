@@ -1,5 +1,11 @@
 """How much of a device's memory a deployment takes, for one point or for many."""
 
+import dataclasses
+import math
+
+import numpy as np
+
+from rooflinesim.analysis.timing import step_ops
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.workload.footprint import (
     Storage,
@@ -33,3 +39,33 @@ def resident_bytes(deployment: Deployment, step: Step) -> Array:
     cache = cache_bytes(model, precision, step.context + step.new_tokens, storage_of(deployment))
     sequence = cache + state_bytes(model, precision, ranks)
     return weights + step.batch * sequence + activation_bytes(model, precision, step.tokens, step.logit_rows, ranks)
+
+
+def max_batch(deployment: Deployment, context: int) -> int | None:
+    r"""Sequences of a given context that fit at once [1]; None if the capacity is unknown.
+
+    .. math:: B_{max} = \lfloor (M u - W) / (kv \lceil s / block \rceil block + state + act) \rfloor
+    """
+    usable = usable_memory(deployment)
+    if usable is None:
+        return None
+    none, one = (float(resident_bytes(deployment, Step(batch=b, context=float(context)))) for b in (0.0, 1.0))
+    return max(0, math.floor((usable - none) / (one - none)))
+
+
+def fitting_tensor_parallel(deployment: Deployment, batch: int, context: int) -> int | None:
+    """Smallest power of two of devices that would hold the deployment [1]; None if none or unknown."""
+    usable = usable_memory(deployment)
+    links = (deployment.hardware.link, deployment.hardware.host_link)
+    reach = max((link.devices for link in links if link), default=1)
+    ranks = 1
+    while usable is not None and ranks <= reach:
+        try:
+            wider = dataclasses.replace(deployment, tensor_parallel=ranks)
+            step_ops(wider, Step())
+            if float(np.max(resident_bytes(wider, Step(batch=float(batch), context=float(context))))) <= usable:
+                return ranks
+        except ValueError:
+            return None
+        ranks *= 2
+    return None

@@ -14,9 +14,6 @@ from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import Op
 from rooflinesim.workload.step import Array, Step
 
-BLOCK_POINTS = 8192
-"""Points evaluated together: few enough that every intermediate array stays in the processor's cache."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Traffic:

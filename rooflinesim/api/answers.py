@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rooflinesim import __version__
+from rooflinesim.analysis.residency import fitting_tensor_parallel, max_batch, usable_memory
 from rooflinesim.report import text
 from rooflinesim.report.answer import Answer
 from rooflinesim.report.provenance import provenance_of
@@ -130,10 +131,10 @@ def _unfit(asked: Deployment, result: Any) -> list[str]:
         return [f"{asked.hardware.name} states no memory capacity, so nothing is said about what fits; give --memory"]
     if result.fits.all():
         return []
-    from rooflinesim.analysis import memory as memory_analysis
-    from rooflinesim.report import memory as memory_report
-
     first = int((~result.fits).argmax())
-    ledger = memory_analysis.memory(asked, batch=int(result.batch[first]), context=int(result.context[first]))
-    place = f"batch {int(result.batch[first]):,} at context {int(result.context[first]):,}"
-    return [f"{place} {'; '.join(memory_report.fit_lines(asked, ledger))}"]
+    batch, context = int(result.batch[first]), int(result.context[first])
+    missing = float(result.resident_bytes[first]) - (usable_memory(asked) or 0.0)
+    return [
+        f"batch {batch:,} at context {context:,} does not fit: "
+        + text.shortage(asked, missing, max_batch(asked, context), fitting_tensor_parallel(asked, batch, context))
+    ]

@@ -1,9 +1,9 @@
-"""How long a step takes: decode, its operations, prefill."""
+"""How long a decoded token takes."""
 
 from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis import decode as decode_analysis
-from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers, remarks
+from rooflinesim.api.answers import Counts, answer, deployment, grid, numbers, remarks
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report.answer import Answer
 from rooflinesim.specs.hardware import Hardware
@@ -47,50 +47,3 @@ def decode(
         grid(result),
         [*notes, *remarks(asked, result)],
     )
-
-
-def decode_ops(
-    *,
-    model: Model,
-    hardware: Hardware,
-    stack: Stack,
-    batch: float = 1,
-    context: float = 2048,
-    weights: str | None = None,
-    kv: str | None = None,
-    tp: int = 1,
-    paths: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
-) -> Answer:
-    """The operations of one decode step; see `analysis.decode.decode_ops`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
-    rows = decode_analysis.decode_ops(asked, batch=batch, context=context)
-    content = {
-        "columns": decode_report.ops_columns(rows),
-        "summary": {"step_time_s": sum(row.time for row in rows)},
-    }
-    view = decode_report.ops_view(asked, rows, batch=batch, context=context)
-    return answer("decode-ops", asked, paths, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)
-
-
-def prefill(
-    *,
-    model: Model,
-    hardware: Hardware,
-    stack: Stack,
-    prompt: Counts,
-    batch: Counts = 1,
-    context: Counts = 0,
-    weights: str | None = None,
-    kv: str | None = None,
-    tp: int = 1,
-    paths: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
-) -> Answer:
-    """Time to first token of prompts; see `analysis.decode.prefill`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
-    result = decode_analysis.prefill(asked, prompt=numbers(prompt), batch=numbers(batch), context=numbers(context))
-    content = decode_report.prefill_content(result)
-    views = [decode_report.prefill_view(asked, result)]
-    inputs = {**grid(result), "prompt_tokens": listed(result.prompt)}
-    return answer("prefill", asked, paths, result, content, views, inputs, [*notes, *remarks(asked, result)])

@@ -63,13 +63,13 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted\n")
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     except Exception as error:
         # The usage errors of the argument parser; whatever else is a bug and keeps its traceback.
         if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
             raise
+        message = error.format_message()
+        if not message:
+            return 2
         where = getattr(getattr(error, "ctx", None), "command_path", "rooflinesim")
-        sys.stderr.write(f"error: {error.format_message()} (see `{where} --help`)\n")
+        sys.stderr.write(f"error: {message} (see `{where} --help`)\n")
         return 2

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rooflinesim.cli import options
+from rooflinesim.cli.output import write_out
 
 
 class Listing(StrEnum):
@@ -99,7 +100,7 @@ def check(
     failed = 0
     for file in files:
         try:
-            sys.stdout.write(f"ok: {file}: {check_file(file)}\n")
+            write_out(f"ok: {file}: {check_file(file)}\n")
         except RooflinesimError as error:
             failed += 1
             for line in str(error).splitlines():
@@ -115,4 +116,4 @@ def schema(
     from rooflinesim.config.declared import json_schema
     from rooflinesim.config.files import SPECS
 
-    sys.stdout.write(json.dumps(json_schema(SPECS[kind.value]), indent=2) + "\n")
+    write_out(json.dumps(json_schema(SPECS[kind.value]), indent=2) + "\n")

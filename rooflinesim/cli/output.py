@@ -31,8 +31,7 @@ def present(answer: "Answer", *, form: OutputFormat | None, output: Path | None,
         is_terminal = sys.stdout.isatty()
         width = shutil.get_terminal_size((_WIDTH_OF_A_FILE, 24)).columns if is_terminal else _WIDTH_OF_A_FILE
         colour = is_terminal and not os.environ.get("NO_COLOR")
-        sys.stdout.write(answer.to_text(form.value, width=width, colour=colour))
-        sys.stdout.flush()
+        write_out(answer.to_text(form.value, width=width, colour=colour))
     else:
         from rooflinesim.report.files import write_text
 
@@ -55,6 +54,16 @@ def _notes(answer: "Answer", *, verbose: bool) -> Iterable[str]:
     if kinds:
         counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         yield f"rests on {counted} numbers; --verbose lists them with their sources"
+
+
+def write_out(text: str) -> None:
+    """Write to stdout; a reader that went away, as `head` does, is no failure."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(notes: Iterable[str]) -> None:

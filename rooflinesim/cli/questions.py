@@ -64,11 +64,13 @@ def decode(
     """How long one decoded token takes, over batch and context, and what binds it."""
     batches, contexts = _grid(batch, context, "--context", minimum=0)
     asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
-    from rooflinesim.api import decode as api
-
     if ops:
-        answer = api.decode_ops(batch=batches[0], context=contexts[0], **asked)
+        from rooflinesim.api.operations import decode_ops
+
+        answer = decode_ops(batch=batches[0], context=contexts[0], **asked)
     else:
+        from rooflinesim.api import decode as api
+
         answer = api.decode(batch=batches, context=contexts, explained=explain, **asked)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
@@ -96,7 +98,7 @@ def prefill(
     """How long a prompt takes until its first token, without queueing."""
     batches, prompts = _grid(batch, prompt, "--prompt", minimum=1)
     asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
-    from rooflinesim.api import decode as api
+    from rooflinesim.api import prefill as api
 
     answer = api.prefill(prompt=prompts, batch=batches, context=cached, **asked)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)

@@ -93,6 +93,8 @@ def _number(kind: type, metadata: Mapping[str, Any]) -> Any:
         if kind is int:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise DomainError(f"{value!r} is not a whole number; write a plain count")
+            if abs(value) > units.MAXIMUM_INTEGER:
+                raise DomainError(f"a count of {value.bit_length()} bits is too large; write a plain count")
             number: float = value
         else:
             number = units.parse_quantity(value, unit)

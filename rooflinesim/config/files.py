@@ -1,7 +1,6 @@
 """Reading of YAML files that others wrote: bounded, without code, anchors or duplicate keys."""
 
 import difflib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rooflinesim.specs.model import Model
 from rooflinesim.specs.stack import Stack
 
 MAXIMUM_BYTES = 1_000_000
+MAXIMUM_DEPTH = 20
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SPECS: dict[str, type[Any]] = {"hardware": Hardware, "model": Model, "stack": Stack}
@@ -46,6 +46,8 @@ def read_text(path: Path, *, limit: int = MAXIMUM_BYTES) -> str:
     try:
         if path.is_dir():
             raise FileError(f"{path}: this is a directory; name a file in it")
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path}: this is no regular file; name a file on disk")
         size = path.stat().st_size
         if size > limit:
             raise FileError(f"{path}: {size:,} bytes is too large for such a file; at most {limit:,} are read")
@@ -67,19 +69,16 @@ def _neighbour(path: Path) -> str:
     return f"; did you mean {path.parent / close[0]}?" if close else ""
 
 
-def parse_yaml(text: str, place: str) -> object:
-    """Plain data of a YAML text.
+def parse_yaml(text: str, place: str, *, is_shipped: bool = False) -> object:
+    """Plain data of a YAML text; a shipped one is not looked through for what could blow up first.
 
     Raises
     ------
-    FileError : if it is no YAML, or uses tags, anchors or aliases.
+    FileError : if it is no YAML, uses tags, anchors or aliases, or is nested too deeply.
     """
     try:
-        if re.search(r"[&*]", text):
-            for event in yaml.parse(text, Loader=_BaseLoader):
-                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                    where = event.start_mark.line + 1 if event.start_mark else 1
-                    raise FileError(f"{place}: line {where}: YAML anchors and aliases are not read; write it out")
+        if not is_shipped:
+            _check_events(text, place)
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -91,6 +90,18 @@ def parse_yaml(text: str, place: str) -> object:
         raise FileError(f"{place}: not readable as YAML: nested too deeply") from None
 
 
+def _check_events(text: str, place: str) -> None:
+    """Refuse anchors, aliases and deep nesting, which a loader would follow without bound."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        where = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise FileError(f"{place}: line {where}: YAML anchors and aliases are not read; write the value out")
+        if depth > MAXIMUM_DEPTH:
+            raise FileError(f"{place}: line {where}: nested more than {MAXIMUM_DEPTH} levels; no profile is")
+
+
 def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
     """The hardware, model or stack that a YAML profile describes; a shipped one is not checked again.
 
@@ -99,7 +110,7 @@ def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
     FileError : if the file cannot be read.
     ProfileError : with everything that breaks the declaration.
     """
-    data = parse_yaml(read_text(path), path.name)
+    data = parse_yaml(read_text(path), path.name, is_shipped=is_shipped)
     if not isinstance(data, dict):
         raise ProfileError([f"{path.name}: holds no keys; a {kind} profile is a mapping like 'name: ...'"])
     if is_shipped:

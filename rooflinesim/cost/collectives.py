@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from rooflinesim.errors import UnsupportedError
 from rooflinesim.specs.stack import Collectives
 from rooflinesim.workload.step import Array
 
@@ -52,7 +53,12 @@ def two_shot_from_bytes(ranks: int, latency: float, bandwidth: float) -> float:
 
 
 def all_reduce_time(ranks: int, message_bytes: Array, bandwidth: float, collectives: Collectives) -> Array:
-    """Time of the fastest all-reduce that the software has; zero for one device [s]."""
+    """Time of the fastest all-reduce that the software has; zero for one device [s].
+
+    Raises
+    ------
+    UnsupportedError : if it has none.
+    """
     if ranks == 1:
         return 0.0 * message_bytes
     reached = bandwidth * collectives.bandwidth_efficiency
@@ -63,6 +69,10 @@ def all_reduce_time(ranks: int, message_bytes: Array, bandwidth: float, collecti
         (in_switch_time, collectives.in_switch_latency),
     )
     times = [time(ranks, message_bytes, latency, reached) for time, latency in algorithms if latency is not None]
+    if not times:
+        raise UnsupportedError(
+            "collectives: no all-reduce has a latency; give one, like one_shot_latency: 5 us, or use --tp 1"
+        )
     fastest = times[0]
     for time in times[1:]:
         fastest = np.minimum(fastest, time)

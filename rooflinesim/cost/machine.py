@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from rooflinesim.errors import UnsupportedError
 from rooflinesim.specs.deployment import Deployment, link_of
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import Hardware, math_format
@@ -79,10 +80,20 @@ def machine_of(deployment: Deployment) -> Machine:
 
 
 def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
-    """Share of the memory bandwidth that streaming reaches: measured, else the stack's for the memory class [1]."""
+    """Share of the memory bandwidth that streaming reaches: measured, else the stack's for the memory class [1].
+
+    Raises
+    ------
+    UnsupportedError : if the stack says nothing about the device's kind of memory.
+    """
     measured = hardware.calibration if stack.uses_calibration else None
     if measured and measured.memory_efficiency is not None:
         return measured.memory_efficiency
+    if hardware.memory_class not in stack.memory_efficiency:
+        raise UnsupportedError(
+            f"stack {stack.name}: memory_efficiency knows {', '.join(stack.memory_efficiency)}, but {hardware.name} has"
+            f" {hardware.memory_class}; add it to the stack, or ask for --stack generic"
+        )
     return stack.memory_efficiency[hardware.memory_class]
 
 

@@ -12,8 +12,10 @@ from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import format_quantity
 
 if TYPE_CHECKING:
-    from rooflinesim.analysis.decode import DecodeResult, OpRow, PrefillResult
+    from rooflinesim.analysis.decode import DecodeResult
     from rooflinesim.analysis.explain import Explanation
+    from rooflinesim.analysis.operations import OpRow
+    from rooflinesim.analysis.prefill import PrefillResult
 
 RESOURCE_NAMES = {
     "memory_bandwidth": "memory bandwidth",

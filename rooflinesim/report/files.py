@@ -15,9 +15,14 @@ def write_text(path: Path, text: str) -> None:
     FileError : if the folder is missing or the file cannot be written; then nothing is left behind.
     """
     temporary: str | None = None
+    path = Path(os.path.realpath(path))
     try:
         if path.is_dir():
             raise FileError(f"{path}: this is a directory; name a file in it")
+        if path.exists() and not path.is_file():
+            # A pipe or device: nothing to keep whole, and renaming a file over it would replace it.
+            path.write_text(text, encoding="utf-8")
+            return
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -73,25 +73,16 @@ def fit_lines(deployment: Deployment, result: MemoryResult) -> list[str]:
             f"{deployment.hardware.name} states no memory capacity (it depends on the modules fitted);"
             " give --memory, like --memory 768GB"
         ]
-    usable = (
-        f"{format_quantity(result.usable, 'B')} of {format_quantity(result.capacity, 'B')}"
-        f" ({text.percent(deployment.stack.memory_utilization)} is used by {deployment.stack.name})"
-    )
     per_token = f"one token of context takes {format_quantity(result.cache_bytes_per_token, 'B')} per sequence"
-    if result.fits:
-        longest = "unlimited" if result.max_context is None else f"{result.max_context:,}"
+    if not result.fits:
+        missing = result.missing or 0.0
         return [
-            f"fits: {format_quantity(result.free, 'B')} are free of {usable}; {per_token}",
-            f"largest batch at context {result.context:,}: {text.whole(result.max_batch)};"
-            f" longest context at batch {result.batch:,}: {longest} tokens",
+            f"does not fit: {text.shortage(deployment, missing, result.max_batch, result.fitting_tensor_parallel)}",
+            per_token,
         ]
-    lines = [f"does not fit: {format_quantity(result.missing, 'B')} too much for {usable}; {per_token}"]
-    if result.fitting_tensor_parallel:
-        lines.append(f"--tp {result.fitting_tensor_parallel} would hold it")
-    if result.max_batch:
-        lines.append(f"largest batch at context {result.context:,}: {text.whole(result.max_batch)}")
-    elif not result.fitting_tensor_parallel:
-        lines.append(
-            "no group of these devices within one host holds it; fewer bits (--weights) or larger devices would"
-        )
-    return lines
+    longest = "unlimited" if result.max_context is None else f"{result.max_context:,}"
+    return [
+        f"fits: {format_quantity(result.free, 'B')} are free of {text.usable_line(deployment)}; {per_token}",
+        f"largest batch at context {result.context:,}: {text.whole(result.max_batch)};"
+        f" longest context at batch {result.batch:,}: {longest} tokens",
+    ]

@@ -34,7 +34,11 @@ def render_markdown(views: Sequence[View]) -> str:
     """Markdown of the tables."""
     from rich import box
 
-    return _render(views, box_style=box.MARKDOWN, width=10_000, colour=False)
+    escaped = [
+        dataclasses.replace(view, rows=[[cell.replace("|", "\\|") for cell in row] for row in view.rows])
+        for view in views
+    ]
+    return _render(escaped, box_style=box.MARKDOWN, width=10_000, colour=False)
 
 
 def _render(views: Sequence[View], *, box_style: Any, width: int | None, colour: bool) -> str:

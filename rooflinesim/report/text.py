@@ -71,6 +71,27 @@ def residency_line(deployment: Deployment, share: float, batch: int, context: in
     )
 
 
+def usable_line(deployment: Deployment) -> str:
+    """How much memory of a device the software takes."""
+    capacity, stack = deployment.hardware.memory_capacity or 0.0, deployment.stack
+    usable = format_quantity(capacity * stack.memory_utilization, "B")
+    return f"{usable} of {format_quantity(capacity, 'B')} ({percent(stack.memory_utilization)} is used by {stack.name})"
+
+
+def shortage(deployment: Deployment, missing: float, batch: int | None, ranks: int | None) -> str:
+    """By how much a deployment is too large, and what would fit."""
+    words = [f"{format_quantity(missing, 'B')} too much for {usable_line(deployment)}"]
+    if batch:
+        words.append(f"the largest batch at this context is {batch:,}")
+    if ranks:
+        words.append(f"--tp {ranks} would hold it")
+    if not batch and not ranks:
+        words.append(
+            "no group of these devices within one host holds it; fewer bits (--weights) or larger devices would"
+        )
+    return "; ".join(words)
+
+
 def routing_words(routing: Routing) -> str:
     """How tokens choose experts."""
     if routing.frequencies:

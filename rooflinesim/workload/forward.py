@@ -48,7 +48,9 @@ def _check_split(heads: int, kv_heads: int, ranks: int) -> None:
     if ranks < 1:
         raise DomainError(f"tensor parallelism {ranks} is below 1")
     if heads % ranks or (kv_heads % ranks and ranks % kv_heads):
-        fitting = [t for t in range(1, heads + 1) if heads % t == 0 and (kv_heads % t == 0 or t % kv_heads == 0)]
+        fitting = [
+            t for t in range(1, min(heads, 256) + 1) if heads % t == 0 and (kv_heads % t == 0 or t % kv_heads == 0)
+        ]
         raise DomainError(
             f"tensor parallelism {ranks} does not divide {heads} heads with {kv_heads} KV heads;"
             f" these do: {', '.join(map(str, fitting))}"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rooflinesim.analysis.crossover import crossover
-from rooflinesim.analysis.decode import decode, prefill
+from rooflinesim.analysis.decode import decode
+from rooflinesim.analysis.prefill import prefill
 from rooflinesim.api.answers import deployment
 from rooflinesim.config import load_hardware, load_model, load_stack
 

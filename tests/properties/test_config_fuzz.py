@@ -115,12 +115,15 @@ def test_broken_configs_end_in_a_count_or_one_line(shard: int, tmp_path: Path) -
         file.write_text(text, encoding="utf-8")
         start = time.perf_counter()
         try:
-            model = read_config(file)
-            assert streamed_parameters(model) >= 0
-            assert total_parameters(model) > 0
-            counted += 1
+            model, refusal = read_config(file), None
         except RooflinesimError as error:
-            assert str(error).strip()
-            assert all(line.startswith(("config.json", str(tmp_path))) for line in str(error).splitlines()), str(error)
+            model, refusal = None, str(error)
         assert time.perf_counter() - start < SECONDS_EACH
+        if model is not None:
+            assert 0 <= streamed_parameters(model) <= total_parameters(model)
+            counted += 1
+        if refusal is not None:
+            lines = refusal.splitlines()
+            assert lines
+            assert all(line.startswith(("config.json", str(tmp_path))) for line in lines), refusal
     assert counted > 0

@@ -23,11 +23,13 @@ from strategies import (
     steps,
 )
 
-from rooflinesim.analysis import decode as decoding
+from rooflinesim.analysis import steps as decoding
 from rooflinesim.analysis.crossover import crossover
-from rooflinesim.analysis.decode import decode, decode_ops, prefill
+from rooflinesim.analysis.decode import decode
 from rooflinesim.analysis.explain import explain
 from rooflinesim.analysis.memory import max_batch, max_context, memory
+from rooflinesim.analysis.operations import decode_ops
+from rooflinesim.analysis.prefill import prefill
 from rooflinesim.analysis.residency import resident_bytes, usable_memory
 from rooflinesim.analysis.timing import BLOCK_POINTS, step_op_costs, step_ops, step_time, step_traffic
 from rooflinesim.cost.machine import machine_of

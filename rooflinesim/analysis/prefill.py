@@ -1,0 +1,62 @@
+"""How long does a prompt take until its first token?"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from rooflinesim.analysis.steps import StepColumns, in_blocks, step_columns
+from rooflinesim.analysis.timing import aligned, band_of
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.routing import Routing
+from rooflinesim.units import quantity
+from rooflinesim.workload.step import Array, Step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class PrefillResult(StepColumns):
+    """Steps that read a batch of prompts: the time to first token, without queueing."""
+
+    batch: np.ndarray = quantity("1")
+    prompt: np.ndarray = quantity("tokens")
+    context: np.ndarray = quantity("tokens")
+    ttft: np.ndarray = quantity("s")
+    ttft_low: np.ndarray = quantity("s")
+    ttft_high: np.ndarray = quantity("s")
+    prompt_tokens_per_s: np.ndarray = quantity("tokens/s", column="prompt_tokens_per_s")
+
+
+def prefill(
+    deployment: Deployment,
+    *,
+    prompt: Array | list[int] | tuple[int, ...],
+    batch: Array | list[int] | tuple[int, ...] = 1,
+    context: Array | list[int] | tuple[int, ...] = 0,
+    routing: Routing | None = None,
+) -> PrefillResult:
+    """Time of steps that read whole prompts and score their last token only.
+
+    Parameters
+    ----------
+    prompt : new tokens per sequence. [tokens] >= 1
+    batch : prompts in the step. [1]
+    context : tokens cached before the prompt, a prefix hit. [tokens] >= 0
+    """
+    columns = aligned(batch=batch, context=context, new_tokens=prompt)
+    columns["logit_tokens"] = np.ones_like(columns["batch"])
+    return PrefillResult(**in_blocks(_prefill_block, deployment, columns, routing))
+
+
+def _prefill_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
+    time, columns = step_columns(deployment, step, routing)
+    low, high = band_of(deployment, np.inf)
+    return {
+        "batch": step.batch,
+        "prompt": step.new_tokens,
+        "context": step.context,
+        "ttft": time,
+        "ttft_low": time * low,
+        "ttft_high": time * high,
+        "prompt_tokens_per_s": step.tokens / time,
+        **columns,
+    }

@@ -11,6 +11,15 @@ class DomainError(RooflinesimError, ValueError):
     """A value lies outside the range in which it has a meaning."""
 
 
+class FieldError(DomainError):
+    """One field of a noun has a value without a meaning; says which."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        self.message = message
+        super().__init__(f"{field}: {message}")
+
+
 class UnitError(DomainError):
     """A quantity has no unit, a wrong one, or is not a number."""
 

@@ -32,4 +32,4 @@ def decode_ops(
         "summary": {"step_time_s": sum(row.time for row in rows)},
     }
     view = decode_report.ops_view(asked, rows, batch=batch, context=context)
-    return answer("decode-ops", asked, paths, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)
+    return answer("decode", asked, paths, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)

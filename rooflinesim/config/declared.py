@@ -12,7 +12,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
 
 from rooflinesim import units
-from rooflinesim.errors import DomainError, ProfileError
+from rooflinesim.errors import DomainError, FieldError, ProfileError
 
 T = TypeVar("T")
 
@@ -121,6 +121,8 @@ def _problem(spec: type[Any], detail: Any, place: str) -> str:
     if kind == "missing":
         return f"{place}: required key {key!r} is missing{_example_of(spec, location)}"
     error = detail.get("ctx", {}).get("error")
+    if isinstance(error, FieldError):
+        return f"{place}: {'.'.join([*location, error.field])}: {error.message}"
     what = str(error) if error is not None else f"{detail['msg']}, not {detail['input']!r}"
     return f"{place}: {key}: {what}" if key else f"{place}: {what}"
 

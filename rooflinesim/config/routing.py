@@ -9,6 +9,8 @@ from rooflinesim.errors import FileError, UnitError
 from rooflinesim.specs.routing import UNIFORM, Routing
 from rooflinesim.specs.stack import Stack
 
+MAXIMUM_EXPONENT = 10
+
 
 def with_routing(stack: Stack, text: str | None) -> Stack:
     """The stack with the routing that a text names: `uniform`, `zipf:EXPONENT`, or a file of frequencies.
@@ -27,16 +29,24 @@ def with_routing(stack: Stack, text: str | None) -> Stack:
     if wanted == "uniform":
         routing = UNIFORM
     elif wanted.startswith("zipf:"):
-        exponent = units.parse_quantity(wanted.removeprefix("zipf:"), "1")
-        if not 0 <= exponent <= 10:
-            raise UnitError(f"--routing: {text!r}: the exponent must lie in 0 to 10")
-        routing = Routing(zipf_exponent=exponent)
+        routing = Routing(zipf_exponent=_exponent(text, wanted.removeprefix("zipf:")))
     elif Path(text).exists():
         routing = Routing(frequencies=_frequencies(Path(text)))
     else:
         raise UnitError(f"--routing: {text!r} is no file; write uniform, zipf:1.0, or the path of expert frequencies")
     sources = {**stack.sources, "routing": f"given: {text}"}
     return dataclasses.replace(stack, routing=routing, sources=sources, kinds={**stack.kinds, "routing": "assumed"})
+
+
+def _exponent(text: str, digits: str) -> float:
+    """Exponent of Zipf's law."""
+    try:
+        exponent = units.parse_quantity(digits, "1")
+    except UnitError:
+        exponent = -1.0
+    if not 0 <= exponent <= MAXIMUM_EXPONENT:
+        raise UnitError(f"--routing: {text!r}: the exponent must be 0 to {MAXIMUM_EXPONENT}; write it like zipf:1.0")
+    return exponent
 
 
 def _frequencies(path: Path) -> tuple[float, ...]:

@@ -61,7 +61,9 @@ def zipf_inclusion(experts: int, active_experts: int, exponent: float) -> np.nda
     for _ in range(200):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if np.minimum(1.0, middle * weights).sum() < active_experts else (low, middle)
-    return np.minimum(1.0, high * weights)
+    inclusion: np.ndarray = np.minimum(1.0, high * weights)
+    inclusion.setflags(write=False)
+    return inclusion
 
 
 def distinct_skewed_experts(inclusion: np.ndarray, tokens: Array) -> Array:

@@ -41,6 +41,8 @@ class Pass:
                 _check_split(mixer.heads, mixer.kv_heads, self.ranks)
             elif isinstance(mixer, LatentAttention):
                 _check_split(mixer.heads, mixer.heads, self.ranks)
+            elif isinstance(mixer, RecurrentMixer) and mixer.state_heads:
+                _check_split(mixer.state_heads, mixer.state_heads, self.ranks)
 
 
 def _check_split(heads: int, kv_heads: int, ranks: int) -> None:

@@ -23,15 +23,16 @@ from strategies import (
     steps,
 )
 
-from rooflinesim.analysis import steps as decoding
+from rooflinesim.analysis import steps as blocks
 from rooflinesim.analysis.crossover import crossover
 from rooflinesim.analysis.decode import decode
 from rooflinesim.analysis.explain import explain
-from rooflinesim.analysis.memory import max_batch, max_context, memory
+from rooflinesim.analysis.memory import max_context, memory
 from rooflinesim.analysis.operations import decode_ops
 from rooflinesim.analysis.prefill import prefill
-from rooflinesim.analysis.residency import resident_bytes, usable_memory
-from rooflinesim.analysis.timing import BLOCK_POINTS, step_op_costs, step_ops, step_time, step_traffic
+from rooflinesim.analysis.residency import max_batch, resident_bytes, usable_memory
+from rooflinesim.analysis.steps import BLOCK_POINTS
+from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time, step_traffic
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import FORMATS
@@ -133,7 +134,7 @@ def test_a_sweep_cut_into_blocks_equals_the_sweep_in_one(deployment, points, rou
     sweep = {name: [getattr(one, name) for one in points] for name in ("batch", "context", "new_tokens")}
     whole = decode(deployment, **sweep, routing=routing)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "BLOCK_POINTS", block)
+        patch.setattr(blocks, "BLOCK_POINTS", block)
         cut = decode(deployment, **sweep, routing=routing)
     for name in NUMBERS:
         np.testing.assert_allclose(getattr(cut, name), getattr(whole, name), rtol=ROUNDING)

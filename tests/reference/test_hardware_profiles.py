@@ -159,9 +159,7 @@ def test_no_two_devices_share_a_name() -> None:
         ("ai-max-395", "strix-halo"),
     ],
 )
-def test_an_ambiguous_or_short_name_stands_for_one_device(
-    name: str, stem: str, devices: dict[str, Hardware]
-) -> None:
+def test_an_ambiguous_or_short_name_stands_for_one_device(name: str, stem: str, devices: dict[str, Hardware]) -> None:
     assert load_hardware(name).name == devices[stem].name
 
 
@@ -246,9 +244,7 @@ def test_a_bridge_joins_a_pair_and_nvlink_to_a_cpu_is_no_link(devices: dict[str,
 @pytest.mark.parametrize(
     ("part", "card"), [("mi250-gcd", "mi250"), ("mi250x-gcd", "mi250x"), ("max-1550-stack", "max-1550")]
 )
-def test_one_device_of_a_double_card_is_half_of_it(
-    part: str, card: str, devices: dict[str, Hardware]
-) -> None:
+def test_one_device_of_a_double_card_is_half_of_it(part: str, card: str, devices: dict[str, Hardware]) -> None:
     one, both = devices[part], devices[card]
     assert one.memory_capacity is not None
     assert one.cores is not None
@@ -295,9 +291,7 @@ def test_published_values_of_an_h100_are_kept(devices: dict[str, Hardware]) -> N
     assert h100.on_chip.l2_capacity == 50 * 2**20
 
 
-def test_every_row_of_the_table_has_a_profile(
-    devices: dict[str, Hardware], rows: dict[str, dict[str, str]]
-) -> None:
+def test_every_row_of_the_table_has_a_profile(devices: dict[str, Hardware], rows: dict[str, dict[str, str]]) -> None:
     names = {device.name for device in devices.values()}
     added = {"MI250-GCD", "MI250X-GCD", "Max-1550-stack", "GroqChip1"}
     assert set(rows) <= names
@@ -349,9 +343,7 @@ def test_every_number_equals_the_table(devices: dict[str, Hardware], rows: dict[
             assert value == expected, f"{stem}: {field}"
 
 
-def test_text_of_a_profile_matches_the_table(
-    devices: dict[str, Hardware], rows: dict[str, dict[str, str]]
-) -> None:
+def test_text_of_a_profile_matches_the_table(devices: dict[str, Hardware], rows: dict[str, dict[str, str]]) -> None:
     for stem, device in devices.items():
         if device.name in rows:
             row = rows[device.name]

@@ -50,9 +50,7 @@ def bytes_format(size: float) -> NumberFormat:
     return NumberFormat(name=f"{size:g} B", value_bits=8 * size, math=("bf16",))
 
 
-def formats(
-    *, weights: float = 2.0, kv: float = 2.0, activations: float = 0.0, messages: float = 2.0
-) -> Precision:
+def formats(*, weights: float = 2.0, kv: float = 2.0, activations: float = 0.0, messages: float = 2.0) -> Precision:
     """Bytes per value; activations and logits are free unless the oracle counts them."""
     w, a = bytes_format(weights), bytes_format(activations)
     return Precision(
@@ -86,9 +84,7 @@ def device(*, flop_rate: float = 1e30, bandwidth: float = 1e12, link: float = 45
 FREE = KernelLaw(fixed_time=0.0, flop_efficiency=1.0)
 
 
-def roofline_stack(
-    *, step_time: float = 0.0, latency: float = 0.0, algorithm: str = "one_shot_latency"
-) -> Stack:
+def roofline_stack(*, step_time: float = 0.0, latency: float = 0.0, algorithm: str = "one_shot_latency") -> Stack:
     """The pure roofline, with one fixed time per step and one all-reduce algorithm."""
     return Stack(
         name="roofline",
@@ -109,9 +105,7 @@ def roofline_stack(
 def llama(i: dict[str, Any]) -> Model:
     """A Llama-like model of the oracle's dimensions."""
     attention = Attention(heads=i["H"], kv_heads=i["G"], key_size=i["dh"], value_size=i["dh"])
-    group = LayerGroup(
-        count=i["L"], attention=attention, mlp=DenseMlp(width=i["f"]), norm_parameters=2 * i["d"]
-    )
+    group = LayerGroup(count=i["L"], attention=attention, mlp=DenseMlp(width=i["f"]), norm_parameters=2 * i["d"])
     return Model(
         name="llama",
         source="the oracle's inputs",
@@ -167,9 +161,7 @@ def attention_layer(i: dict[str, Any], step: Step) -> tuple[float, float]:
         key_size=i.get("dh", 1),
         value_size=i.get("dh", 1),
     )
-    model = Model(
-        name="-", source="-", hidden_size=1, vocabulary=1, layers=(LayerGroup(count=1, attention=attention),)
-    )
+    model = Model(name="-", source="-", hidden_size=1, vocabulary=1, layers=(LayerGroup(count=1, attention=attention),))
     ops = forward(Pass(model=model, precision=formats(kv=i.get("kappa", 2.0)), step=step))
     core = next(op for op in ops if op.kind == "attention")
     return float(core.flops), float(sum(op.kv_bytes for op in ops))
@@ -187,9 +179,7 @@ def kv_per_token(i: dict[str, Any]) -> float:
 
 def kv_local_global(i: dict[str, Any]) -> float:
     def group(count: int, window: int | None) -> LayerGroup:
-        attention = Attention(
-            heads=i["G"], kv_heads=i["G"], key_size=i["dh"], value_size=i["dh"], window=window
-        )
+        attention = Attention(heads=i["G"], kv_heads=i["G"], key_size=i["dh"], value_size=i["dh"], window=window)
         return LayerGroup(count=count, attention=attention)
 
     layers = (group(i["n_global"], None), group(i["n_local"], i["win"]))
@@ -234,9 +224,7 @@ def mla_break_even(i: dict[str, Any]) -> float:
 
 
 def recurrent_state(i: dict[str, Any]) -> float:
-    mixer = RecurrentMixer(
-        state_heads=i["heads"], key_size=i["dk"], value_size=i["dv"], input_width=1, output_width=1
-    )
+    mixer = RecurrentMixer(state_heads=i["heads"], key_size=i["dk"], value_size=i["dv"], input_width=1, output_width=1)
     model = Model(
         name="-",
         source="-",
@@ -322,9 +310,7 @@ def tensor_parallel_step(i: dict[str, Any]) -> float:
         tensor_parallel=i["t"],
     )
     step = Step(batch=i["b"], new_tokens=i["q"])
-    gathered = sum(
-        float(cost.time) for op, cost in step_op_costs(asked, step, Routing()) if op.kind == "all_gather"
-    )
+    gathered = sum(float(cost.time) for op, cost in step_op_costs(asked, step, Routing()) if op.kind == "all_gather")
     return float(step_time(asked, step).time) - gathered
 
 
@@ -399,9 +385,7 @@ ORACLES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 def oracle_file() -> Path:
     named = os.environ.get("ROOFLINESIM_ORACLES")
-    return (
-        Path(named) if named else Path(__file__).parents[2].parent / "shared" / "data" / "theory_oracles.json"
-    )
+    return Path(named) if named else Path(__file__).parents[2].parent / "shared" / "data" / "theory_oracles.json"
 
 
 def oracles() -> list[Any]:
@@ -411,9 +395,7 @@ def oracles() -> list[Any]:
     content = json.loads(file.read_text(encoding="utf-8"))
     sections = {name: function["eq"].split(".")[0] for name, function in content["functions"].items()}
     return [
-        pytest.param(oracle, id=oracle["id"])
-        for oracle in content["oracles"]
-        if sections[oracle["fn"]] in SECTIONS
+        pytest.param(oracle, id=oracle["id"]) for oracle in content["oracles"] if sections[oracle["fn"]] in SECTIONS
     ]
 
 

@@ -12,6 +12,7 @@ from decimal import Decimal, DecimalException
 from typing import Any
 
 from rooflinesim.errors import DomainError, UnitError
+from rooflinesim.nouns import Noun
 
 DECIMAL_PREFIXES = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 BINARY_PREFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
@@ -70,8 +71,8 @@ _COLUMN_SUFFIX = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Range:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Range(Noun):
     """The values that a declared field may take."""
 
     minimum: float = 0.0

@@ -12,6 +12,7 @@ from rooflinesim.analysis.steps import main_format
 from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import op_cost
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
@@ -28,16 +29,16 @@ BATCH_GRID = np.concatenate([np.arange(1.0, 2048.0), np.geomspace(2048.0, LARGES
 """Batches at which every flip is looked for before it is narrowed down."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Crossing:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Crossing(Noun):
     """Real batch at which a ratio first reaches 1, and from which on it stays there; None is never."""
 
     first: float | None
     stay: float | None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CrossoverRow:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CrossoverRow(Noun):
     """One meaning of the flip, or the batch that fits.
 
     `batch` is where it first happens, `batch_stay` from where on it holds; they differ in stepped models.
@@ -52,8 +53,8 @@ class CrossoverRow:
     reason: Reason
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CrossoverResult:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CrossoverResult(Noun):
     """All flips of a deployment at one context.
 
     `flop_rate` and `bandwidth` are the achievable rates of one device that the scopes weight_gemms
@@ -116,8 +117,8 @@ def _quotient(compute: Array, memory: Array) -> Array:
     return np.where(memory > 0, compute / np.where(memory > 0, memory, 1.0), empty)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Headline:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class _Headline(Noun):
     """Weight and KV traffic of steps against the achievable rates of their math, as hand formulas count."""
 
     deployment: Deployment

@@ -13,7 +13,7 @@ from rooflinesim.units import quantity
 from rooflinesim.workload.step import Array, Step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DecodeResult(StepColumns):
     """Decode steps: each sequence of a batch gets `new_tokens` tokens."""
 

@@ -8,6 +8,7 @@ from rooflinesim.analysis.operations import decode_ops
 from rooflinesim.analysis.timing import step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import working_set_bytes
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
@@ -17,8 +18,8 @@ Resource = Literal["memory_bandwidth", "flop_rate", "on_chip_capacity", "link_ba
 RESOURCES: tuple[Resource, ...] = ("memory_bandwidth", "flop_rate", "on_chip_capacity", "link_bandwidth")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sensitivity:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Sensitivity(Noun):
     """What one resource is worth: `elasticity` is -d ln time / d ln resource, `saved` the share of the
     step's time that 10 % more of it saves.
     """
@@ -28,8 +29,8 @@ class Sensitivity:
     saved: float = quantity("1", minimum=-1.0)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Explanation:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Explanation(Noun):
     """Why a step takes as long as it does.
 
     `bound` is the largest of its four terms; `op` the operation that takes the largest share of its time,

@@ -10,6 +10,7 @@ from rooflinesim.analysis.residency import (
     usable_memory,
 )
 from rooflinesim.analysis.timing import step_ops
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
@@ -24,8 +25,8 @@ from rooflinesim.workload.step import Step
 LONGEST_CONTEXT = 2**40
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LedgerRow:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LedgerRow(Noun):
     """Bytes of one part on one device: kept in memory, and streamed by one decode step."""
 
     part: str
@@ -33,8 +34,8 @@ class LedgerRow:
     streamed_bytes: float = quantity("B")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MemoryResult:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MemoryResult(Noun):
     """Byte ledger of one device at one batch and context.
 
     `usable` is the share of the capacity that the software takes; None when the capacity is unknown,

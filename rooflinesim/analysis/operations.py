@@ -5,14 +5,15 @@ import dataclasses
 from rooflinesim.analysis.timing import step_op_costs
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.step import step_cost
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
 from rooflinesim.workload.step import Step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class OpRow:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OpRow(Noun):
     """One operation of a step on one device; its numbers are those of all `count` runs together."""
 
     op: str

@@ -13,7 +13,7 @@ from rooflinesim.units import quantity
 from rooflinesim.workload.step import Array, Step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PrefillResult(StepColumns):
     """Steps that read a batch of prompts: the time to first token, without queueing."""
 

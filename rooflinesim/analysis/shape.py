@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.model import Attention, Model
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.units import quantity
@@ -15,8 +16,8 @@ from rooflinesim.workload.parameters import (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelShape:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ModelShape(Noun):
     """Counts of a model; `active` for one token, `streamed` what a decode step of one token reads.
 
     Cache sizes per token are those of 16-bit elements while the context is below every window; those per

@@ -10,6 +10,7 @@ from rooflinesim.analysis.residency import resident_bytes, usable_memory
 from rooflinesim.analysis.timing import step_ops, step_traffic
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.step import resident_share, step_cost
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import math_format
@@ -24,8 +25,8 @@ BLOCK_POINTS = 8192
 """Points evaluated together: few enough that every intermediate array stays in the processor's cache."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class StepColumns:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class StepColumns(Noun):
     """What every timed step has; one row per point, one array per column, shape (points,).
 
     Times are those of one step; bytes and FLOPs are those of one device. `memory_time`, `compute_time` and

@@ -7,6 +7,7 @@ import numpy as np
 
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import Cost, op_costs, step_cost
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.specs.stack import Band
@@ -15,8 +16,8 @@ from rooflinesim.workload.op import Op
 from rooflinesim.workload.step import Array, Step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Traffic:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Traffic(Noun):
     """What one device does in a step, all operations together [FLOP, B]."""
 
     flop: Array

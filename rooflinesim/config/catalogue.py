@@ -5,11 +5,13 @@ import difflib
 import functools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from rooflinesim.config.files import parse_yaml, read_profile
 from rooflinesim.errors import FileError, UnknownNameError
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import number_format
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
@@ -40,8 +42,8 @@ _DECORATIONS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Entry:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Entry(Noun):
     """A shipped profile: its file, its name and the names that people type for it."""
 
     path: Path
@@ -54,13 +56,17 @@ class Entry:
         return self.path.stem
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Resolution:
-    """What a typed name stands for; `weights` is a number format that was part of the name."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Resolution(Noun):
+    """What a typed name stands for.
+
+    `weights` is a number format that was part of the name, `hub_id` is set where the file is from the hub.
+    """
 
     path: Path
     weights: str | None = None
     note: str | None = None
+    hub_id: str | None = None
 
 
 @functools.cache
@@ -74,17 +80,30 @@ def profile_folder(kind: Kind) -> Path:
 @functools.cache
 def entries(kind: Kind) -> tuple[Entry, ...]:
     """All shipped profiles of a kind, by name; only their first two lines are read."""
-    paths = sorted(profile_folder(kind).glob("*.yaml"))
-    # One YAML list of all heads: a hundred small documents would take five times as long.
-    heads = cast(list[dict[str, Any]], parse_yaml("".join(_head_item(path) for path in paths), f"{kind} profiles"))
+    return _entries_of(kind, _heads(kind))
+
+
+@functools.cache
+def _profile_paths(kind: Kind) -> tuple[Path, ...]:
+    return tuple(sorted(profile_folder(kind).glob("*.yaml")))
+
+
+@functools.cache
+def _heads(kind: Kind) -> Mapping[Path, str]:
+    """The first two lines of every profile, its name and aliases, as items of a YAML list."""
+    return {path: _head_item(path) for path in _profile_paths(kind)}
+
+
+def _entries_of(kind: Kind, heads: Mapping[Path, str]) -> tuple[Entry, ...]:
+    """Entries of some profiles; one YAML list is read five times as fast as many small documents."""
+    parsed = cast(list[dict[str, Any]], parse_yaml("".join(heads.values()), f"{kind} profiles", is_shipped=True) or [])
     return tuple(
         Entry(path=path, name=str(head["name"]), aliases=tuple(head.get("aliases", ())))
-        for path, head in zip(paths, heads, strict=True)
+        for path, head in zip(heads, parsed, strict=True)
     )
 
 
 def _head_item(path: Path) -> str:
-    """The first two lines of a profile, its name and aliases, as an item of a YAML list."""
     with path.open(encoding="utf-8") as file:
         return f"- {file.readline()}  {file.readline()}"
 
@@ -97,20 +116,25 @@ def resolve(kind: Kind, name: str) -> Resolution:
     UnknownNameError : if nothing goes by the name; the message names the nearest ones.
     FileError : if a path is meant and no file is there.
     """
-    path = Path(name).expanduser()
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:
+        raise FileError(f"{name}: there is no such home directory; write the path out") from None
     looks_like_path = (
         name.lower().endswith(_SUFFIXES) or (os.sep in name and path.exists()) or name.startswith((".", "/", "~"))
     )
     if looks_like_path:
         if kind == "model" and path.is_dir():
-            path = path / "config.json"
+            from rooflinesim.config.checkpoint import main_file
+
+            path = main_file(path)
         if not path.exists():
             raise FileError(f"{path}: no such file; give a path, or a name from `rooflinesim list {_LIST[kind]}`")
         return Resolution(path=path)
     typed = _normal(name)
     direct = profile_folder(kind) / f"{typed}.yaml"
-    if re.fullmatch(r"[a-z0-9.+-]+", typed) and direct.is_file():
-        return Resolution(path=direct, note=_siblings(kind, typed) if kind == "hardware" else None)
+    if kind != "hardware" and re.fullmatch(r"[a-z0-9.+-]+", typed) and direct.is_file():
+        return Resolution(path=direct)
     return _search(kind, name, typed)
 
 
@@ -124,7 +148,23 @@ def _search(kind: Kind, name: str, typed: str) -> Resolution:
     close = difflib.get_close_matches(typed, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "give a path"
     where = f"`rooflinesim list {_LIST[kind]}` shows all"
-    raise UnknownNameError(f"unknown {_WORD[kind]} {name!r}; {hint} ({where})")
+    unknown = f"unknown {_WORD[kind]} {name!r}; {hint} ({where})"
+    if kind == "model" and "/" in name:
+        return _on_the_hub(name, unknown)
+    raise UnknownNameError(unknown)
+
+
+def _on_the_hub(name: str, unknown: str) -> Resolution:
+    """The configuration of a model that no preset goes by, by its id on the hub."""
+    from rooflinesim.config.hub import hub_files, is_hub_id
+
+    if not is_hub_id(name):
+        raise UnknownNameError(unknown)
+    try:
+        files = hub_files(name)
+    except FileError as error:
+        raise UnknownNameError(f"{unknown}; {error}") from None
+    return Resolution(path=files.config, note=files.note, hub_id=name)
 
 
 def _readings(kind: Kind, typed: str) -> list[tuple[str, str | None]]:
@@ -163,7 +203,11 @@ def _all_names(entry: Entry) -> tuple[str, ...]:
 
 
 def _exact(kind: Kind, wanted: str) -> Entry | None:
-    return next((entry for entry in entries(kind) if wanted in _all_names(entry)), None)
+    """Entry with this name; only heads in which the words stand are read."""
+    parts = wanted.split("-")
+    heads = {path: head for path, head in _heads(kind).items() if all(part in head.lower() for part in parts)}
+    heads |= {path: _heads(kind)[path] for path in _profile_paths(kind) if path.stem == wanted}
+    return next((entry for entry in _entries_of(kind, heads) if wanted in _all_names(entry)), None)
 
 
 def _compact(kind: Kind, wanted: str) -> Entry | None:
@@ -193,18 +237,12 @@ def _choice_note(kind: Kind, name: str, wanted: str, found: Entry) -> str | None
     return None if _normal(name) in _all_names(found) else f"{name!r} is read as {found.name}"
 
 
-def _siblings(kind: Kind, wanted: str, found: Entry | None = None) -> str | None:
-    """Say which device a bare name was taken for when others share it."""
+def _siblings(kind: Kind, wanted: str, found: Entry) -> str | None:
+    """Say which device a bare name was taken for when the names of others contain it."""
     tokens = _tokens(kind, wanted)
-    found = found or _exact(kind, wanted)
-    others = [
-        entry.key
-        for entry in entries(kind)
-        if found
-        and entry.path != found.path
-        and any(tokens < _tokens(kind, one) for one in (entry.key, _normal(entry.name)))
-    ]
-    if not found or not others or len(tokens) > 1:
+    keys = (path.stem for path in _profile_paths(kind) if path != found.path)
+    others = [key for key in keys if tokens < _tokens(kind, key)]
+    if not others or len(tokens) > 1:
         return None
     return f"{wanted!r} is taken as {found.name}; there are also {', '.join(others)}"
 
@@ -231,12 +269,12 @@ def load_model(name: str) -> Model:
     RooflinesimError : if the name is unknown or the file cannot be read.
     """
     resolution = resolve("model", name)
-    if resolution.path.suffix == ".json":
-        from rooflinesim.config.huggingface import read_config
+    if resolution.hub_id is not None:
+        from rooflinesim.config.hub import hub_files, read_hub_model
 
-        return read_config(resolution.path)
+        return read_hub_model(hub_files(resolution.hub_id))
     if resolution.path.suffix not in (".yaml", ".yml"):
-        raise FileError(f"{resolution.path}: not a model file that is read; give a config.json or a YAML profile")
+        return read_model_file(resolution.path)
     model = cast(Model, _read("model", resolution.path))
     if resolution.weights is None:
         return model
@@ -253,3 +291,26 @@ def load_model(name: str) -> Model:
         embedding=rest,
     )
     return dataclasses.replace(model, checkpoint=stored)
+
+
+def read_model_file(path: Path) -> Model:
+    """The model of a config.json, a header or an index.
+
+    Raises
+    ------
+    RooflinesimError : if the file cannot be read, or is none of these.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".gguf":
+        from rooflinesim.config.gguf_model import read_gguf
+
+        return read_gguf(path)
+    if suffix == ".safetensors" or path.name.endswith(".safetensors.index.json"):
+        from rooflinesim.config.checkpoint import read_checkpoint
+
+        return read_checkpoint(path)
+    if suffix == ".json":
+        from rooflinesim.config.huggingface import read_config
+
+        return read_config(path)
+    raise FileError(f"{path}: not a model file that is read; give a config.json, .safetensors, .gguf or a YAML profile")

@@ -1,10 +1,10 @@
-"""Whether a file is a valid profile or config.json, whatever its kind."""
+"""Whether a file is a valid profile, config.json or header of weights, whatever its kind."""
 
 from pathlib import Path
 
+from rooflinesim.config.catalogue import read_model_file
 from rooflinesim.config.declared import build
 from rooflinesim.config.files import SPECS, parse_yaml, read_text
-from rooflinesim.config.huggingface import read_config
 from rooflinesim.errors import ProfileError
 
 
@@ -28,15 +28,16 @@ def kind_of(data: object, place: str) -> str:
 
 
 def check_file(path: Path) -> str:
-    """Kind of a file that passes all checks: hardware, model, stack or config.
+    """Kind of a file that passes all checks: hardware, model, stack, config or checkpoint.
 
     Raises
     ------
     FileError, ProfileError : with what is wrong.
     """
-    if path.suffix == ".json":
-        read_config(path)
-        return "config"
+    is_checkpoint = path.suffix.lower() in (".safetensors", ".gguf") or path.name.endswith(".safetensors.index.json")
+    if is_checkpoint or path.suffix == ".json":
+        read_model_file(path)
+        return "checkpoint" if is_checkpoint else "config"
     data = parse_yaml(read_text(path), path.name)
     kind = kind_of(data, path.name)
     build(SPECS[kind], data, path.name)

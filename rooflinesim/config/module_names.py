@@ -1,6 +1,7 @@
 """Names that checkpoints give to the matrices of a layer, and the patterns by which files speak of them."""
 
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -73,6 +74,15 @@ def module_names(matrix: Matrix, layer: int) -> tuple[tuple[str, ...], ...]:
 
 def _full(places: Iterable[str], name: str, layer: int) -> tuple[str, ...]:
     return tuple(f"{prefix}.{layer}.{place}.{name}" for prefix in _LAYER_PREFIXES for place in places)
+
+
+@functools.cache
+def layer_number(pattern: str) -> int | None:
+    """The layer that a pattern names; None where it names none, or is a regular expression."""
+    if pattern.startswith("re:"):
+        return None
+    found = _LAYER_NUMBER.search(pattern)
+    return int(found[1]) if found and len(found[1]) < 6 else None
 
 
 def speaks_of(pattern: str, names: Iterable[str], layer: int | None, place: str) -> bool:

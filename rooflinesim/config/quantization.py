@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from rooflinesim.config.fields import Fields
-from rooflinesim.config.module_names import module_names, speaks_of
+from rooflinesim.config.module_names import layer_number, module_names, speaks_of
 from rooflinesim.errors import UnsupportedError
+from rooflinesim.specs.formats import NumberFormat, number_format
 from rooflinesim.specs.model import CheckpointFormats, LayerGroup, PartName
-from rooflinesim.workload.matrices import layer_matrices
+from rooflinesim.workload.matrices import Matrix, layer_matrices
 
 _PARTS: tuple[PartName, ...] = ("attention", "mlp", "experts", "shared_experts")
 _WHOLE_MODULES = {"head": ("lm_head",), "embedding": ("embed_tokens", "wte", "word_embeddings", "embeddings")}
@@ -33,11 +35,9 @@ class Scheme:
 def checkpoint_formats(
     scheme: Scheme, layers: tuple[LayerGroup, ...], hidden_size: int, wide: str
 ) -> tuple[CheckpointFormats, tuple[str, ...]]:
-    """Formats of each part, and what was assumed; a part takes the format of most of its elements.
-
-    A part is looked up in the middle one of the layers that have it.
-    """
+    """Formats of each part, and what was assumed; a part in several formats takes their mean bits."""
     formats: dict[str, str] = {}
+    exact: dict[str, NumberFormat] = {}
     notes = list(scheme.assumptions)
     for part in _PARTS:
         tally = _tally(scheme, part, layers, hidden_size, wide)
@@ -45,33 +45,48 @@ def checkpoint_formats(
             continue
         formats[part] = max(tally, key=lambda name: tally[name])
         if len(tally) > 1:
+            exact[part] = _mean_format(tally, formats[part])
             mixed = " and ".join(sorted(tally))
-            notes.append(f"{part} is stored in {mixed}: all of it is taken as {formats[part]}, the larger share")
+            notes.append(f"{part} is stored in {mixed}: bytes are their mean, math runs as {formats[part]} does")
     for whole, names in _WHOLE_MODULES.items():
         chosen = (form for pattern, form in scheme.chosen if speaks_of(pattern, names, None, scheme.place))
         formats[whole] = next(chosen, wide)
     vectors = wide if wide in ("fp32", "fp16") else "bf16"
-    return CheckpointFormats(weights=scheme.weights, vectors=vectors, kv_cache=scheme.kv_cache, **formats), tuple(notes)
+    fields: dict[str, Any] = {"kv_cache": scheme.kv_cache, "exact": exact, **formats}
+    return CheckpointFormats(weights=scheme.weights, vectors=vectors, **fields), tuple(notes)
+
+
+def _mean_format(tally: Mapping[str, float], larger: str) -> NumberFormat:
+    """A format of the mean bits of several, whose math is that of the one with most elements."""
+    bits = sum(number_format(name).bits * elements for name, elements in tally.items()) / sum(tally.values())
+    return NumberFormat(name="+".join(sorted(tally)), value_bits=bits, math=number_format(larger).math)
 
 
 def _tally(
     scheme: Scheme, part: PartName, layers: tuple[LayerGroup, ...], hidden_size: int, wide: str
 ) -> Mapping[str, float]:
-    """Elements of one layer's part by the format they are stored in."""
-    holders = [
-        (index, [matrix for matrix in layer_matrices(layer, hidden_size) if matrix.part == part])
-        for index, layer in enumerate(layers)
-        if any(matrix.part == part for matrix in layer_matrices(layer, hidden_size))
-    ]
+    """Elements of a part in all layers by the format they are stored in."""
+    matrices: dict[LayerGroup, list[Matrix]] = {}
     tally: dict[str, float] = {}
-    if holders:
-        index, matrices = holders[len(holders) // 2]
-        for matrix in matrices:
+    for index, layer in enumerate(layers):
+        if layer not in matrices:
+            matrices[layer] = [matrix for matrix in layer_matrices(layer, hidden_size) if matrix.part == part]
+        narrowed = _of_layer(scheme, index) if matrices[layer] else scheme
+        for matrix in matrices[layer]:
             modules = module_names(matrix, index)
             for names in modules:
-                form = _format_of(scheme, part, names, index, wide)
+                form = _format_of(narrowed, part, names, index, wide)
                 tally[form] = tally.get(form, 0.0) + matrix.parameters / len(modules)
     return tally
+
+
+def _of_layer(scheme: Scheme, layer: int) -> Scheme:
+    """The scheme without the patterns that name another layer; lists of thousands are common."""
+    return dataclasses.replace(
+        scheme,
+        kept=tuple(pattern for pattern in scheme.kept if layer_number(pattern) in (None, layer)),
+        chosen=tuple(choice for choice in scheme.chosen if layer_number(choice[0]) in (None, layer)),
+    )
 
 
 def _format_of(scheme: Scheme, part: PartName, names: tuple[str, ...], layer: int, wide: str) -> str:

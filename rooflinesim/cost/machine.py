@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from rooflinesim.errors import UnsupportedError
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment, link_of
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import Hardware, math_format
@@ -14,8 +15,8 @@ ON_CHIP_MARGIN = 0.15
 """Share of the usable cache over which a growing working set turns from resident to streamed."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Machine:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Machine(Noun):
     """Constants of one device as kernels see them.
 
     `bandwidth` [B/s] and the rates of `flop_rate` [FLOP/s] are achievable ones. `on_chip_bandwidth` None

@@ -8,14 +8,15 @@ import numpy as np
 from rooflinesim.cost.collectives import all_gather_time, all_reduce_time
 from rooflinesim.cost.machine import ON_CHIP_MARGIN, Machine
 from rooflinesim.cost.roofline import compute_time, host_bound_time, memory_time, smooth_maximum
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.stack import Stack
 from rooflinesim.workload.op import Op
 from rooflinesim.workload.step import Array, Step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Cost:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Cost(Noun):
     """Time of one operation or of a step, and the roofs below it [s].
 
     `time` lies between each of memory, compute and network time and the sum of all four terms;

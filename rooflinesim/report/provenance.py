@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment, link_of
 from rooflinesim.specs.hardware import Hardware, is_converted, math_format
 
 Kind = Literal["datasheet", "measured", "fitted", "assumed"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Provenance:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Provenance(Noun):
     """One number that was not counted: what it is, its value in SI, its kind and source."""
 
     what: str

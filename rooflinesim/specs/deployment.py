@@ -4,6 +4,7 @@ import dataclasses
 
 from rooflinesim import units
 from rooflinesim.errors import DomainError, UnsupportedError
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.hardware import Hardware, Link
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import Precision
@@ -11,8 +12,8 @@ from rooflinesim.specs.stack import Stack
 from rooflinesim.units import quantity
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Deployment:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Deployment(Noun):
     """One replica: `tensor_parallel` equal devices share every layer of the model."""
 
     model: Model

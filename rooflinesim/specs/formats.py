@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 from rooflinesim import units
 from rooflinesim.errors import UnknownNameError
+from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NumberFormat:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class NumberFormat(Noun):
     """A way to store numbers, with the math formats that can multiply them, the preferred one first.
 
     A device multiplies in the first math format for which it has a rate. When that is not the first of

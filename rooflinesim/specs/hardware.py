@@ -7,14 +7,15 @@ from typing import Literal
 
 from rooflinesim import units
 from rooflinesim.errors import DomainError, UnsupportedError
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import MATH_FORMATS, NumberFormat
 from rooflinesim.units import quantity
 
 MemoryClass = Literal["HBM", "GDDR", "LPDDR", "DDR", "SRAM"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OnChipMemory:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OnChipMemory(Noun):
     """Memory on the die: what a working set must fit into to be read faster than from device memory."""
 
     l2_capacity: float | None = quantity("B", default=None)
@@ -33,8 +34,8 @@ class OnChipMemory:
         return max(self.l2_capacity or 0.0, self.last_level_cache_capacity or 0.0)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Link:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Link(Noun):
     """A connection of one device to its peers or its host; the bandwidth is that of one direction."""
 
     name: str
@@ -45,8 +46,8 @@ class Link:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Calibration:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Calibration(Noun):
     """What was measured on a device; each value replaces the software stack's class constant."""
 
     source: str
@@ -60,8 +61,8 @@ class Calibration:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Hardware:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Hardware(Noun):
     """One device as software sees it: datasheet facts, each with its source.
 
     `dense_flop_rate` maps a math format to a dense rate; sparse rates are refused where the

@@ -1,10 +1,13 @@
 """A model as a list of layer groups built from blocks: shapes only, no counts and no formats of a run."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from rooflinesim import units
-from rooflinesim.errors import DomainError
+from rooflinesim.errors import DomainError, FieldError, UnknownNameError
+from rooflinesim.nouns import Noun
+from rooflinesim.specs.formats import NumberFormat, number_format
 from rooflinesim.units import quantity
 
 
@@ -13,8 +16,8 @@ def _count(default: object = dataclasses.MISSING, minimum: int = 1) -> int:
     return quantity("1", default=default, minimum=minimum, maximum=2.0**50)  # type: ignore[no-any-return]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SparseIndexer:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SparseIndexer(Noun):
     """Scores all cached tokens cheaply so that attention reads only the best `top_k` of them.
 
     A layer that reuses an earlier layer's choice has 0 heads of size 0: no weights, no keys of its own.
@@ -33,8 +36,8 @@ class SparseIndexer:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CachePooling:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CachePooling(Noun):
     """Keeps one cache entry for every `rate` tokens that have left the window.
 
     `input_width` is the columns of the projections that make an entry.
@@ -48,8 +51,8 @@ class CachePooling:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Attention:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Attention(Noun):
     """Softmax attention: MHA when kv_heads = heads, MQA when kv_heads = 1, GQA between.
 
     `window` counts the query itself; None sees all tokens. `is_chunked` windows restart at multiples of
@@ -77,8 +80,8 @@ class Attention:
             raise DomainError(f"heads {self.heads} is no multiple of kv_heads {self.kv_heads}")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LatentAttention:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LatentAttention(Noun):
     """Multi-head latent attention (MLA): one compressed latent per token serves all heads.
 
     `query_rank` None means a plain query projection. `nope_size` and `rope_size` are the two parts of a
@@ -109,8 +112,8 @@ class LatentAttention:
             raise DomainError(f"heads {self.heads} is no multiple of output_groups {self.output_groups}")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RecurrentMixer:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RecurrentMixer(Noun):
     """A layer with a fixed state instead of a cache: linear attention, gated delta rule, Mamba, LRU.
 
     The state of one sequence holds state_heads x key_size x value_size elements; `state_flops` is the
@@ -134,8 +137,8 @@ class RecurrentMixer:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DenseMlp:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DenseMlp(Noun):
     """Two matrices and an activation, or three when gated."""
 
     width: int = _count()
@@ -146,8 +149,8 @@ class DenseMlp:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MoeMlp:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MoeMlp(Noun):
     """Mixture of experts: a router picks `active_experts` of `experts` for each token.
 
     `shared_width` is the width of all shared experts together; `dense_width` that of a dense MLP that
@@ -174,14 +177,16 @@ class MoeMlp:
         units.check(self)
         if self.active_experts > self.experts:
             raise DomainError(f"active_experts {self.active_experts} is above experts {self.experts}")
+        if self.shared_vector_parameters and not self.shared_width:
+            raise DomainError("shared_vector_parameters belong to shared experts, but shared_width is 0")
 
 
 Mixer = Attention | LatentAttention | RecurrentMixer
 Mlp = DenseMlp | MoeMlp
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerGroup:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LayerGroup(Noun):
     """A number of equal layers, wherever they stand in the stack; exactly one field per block kind is set."""
 
     count: int = _count()
@@ -218,9 +223,13 @@ class LayerGroup:
 PartName = Literal["embedding", "attention", "mlp", "experts", "shared_experts", "router", "norms", "head", "other"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointFormats:
-    """Names of the number formats in which a checkpoint stores its parts; None follows `weights`."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CheckpointFormats(Noun):
+    """Names of the number formats in which a checkpoint stores its parts; None follows `weights`.
+
+    `exact` holds the formats of those parts whose bytes were summed from the headers of a file: its bits are
+    the mean over the part, and it wins over the name. Its keys are the parts above, `vision` and `draft`.
+    """
 
     weights: str = "bf16"
     attention: str | None = None
@@ -231,10 +240,21 @@ class CheckpointFormats:
     embedding: str | None = None
     vectors: str = "bf16"
     kv_cache: str | None = None
+    exact: Mapping[str, NumberFormat] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            name = getattr(self, field.name)
+            # What a GGUF file calls its mix of types is a label; its parts are in `exact`.
+            if isinstance(name, str) and not name.startswith("gguf"):
+                try:
+                    number_format(name)
+                except UnknownNameError as error:
+                    raise FieldError(field.name, str(error)) from None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Model(Noun):
     """A decoder: embedding, layer groups, head; the rest is resident but not streamed.
 
     `embedding_size` differs from hidden_size where a projection stands between.

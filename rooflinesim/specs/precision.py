@@ -2,16 +2,17 @@
 
 import dataclasses
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import FORMATS, NumberFormat, number_format
 from rooflinesim.specs.model import Model
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Precision:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Precision(Noun):
     """The number format of each kind of data that a step moves.
 
-    `vectors` holds norms, biases and the router; `state` recurrent states; `messages` what devices send
-    each other; `logits` the scores that are sampled from.
+    `vectors` holds norms, biases and the router; `vision` and `draft` what is only resident; `state` recurrent
+    states; `messages` what devices send each other; `logits` the scores that are sampled from.
     """
 
     attention: NumberFormat
@@ -24,6 +25,8 @@ class Precision:
     kv_cache: NumberFormat
     activations: NumberFormat
     messages: NumberFormat
+    vision: NumberFormat = FORMATS["bf16"]
+    draft: NumberFormat = FORMATS["bf16"]
     state: NumberFormat = FORMATS["fp32"]
     logits: NumberFormat = FORMATS["fp32"]
 
@@ -42,25 +45,28 @@ def precision_of(model: Model, *, weights: str | None = None, kv_cache: str | No
     stored = model.checkpoint
     kv_name = kv_cache or stored.kv_cache
     if weights is None:
-        matrices = number_format(stored.weights)
         attention, mlp, experts, shared_experts, head, embedding = (
-            matrices if name is None else number_format(name)
-            for name in (
-                stored.attention,
-                stored.mlp,
-                stored.experts,
-                stored.shared_experts,
-                stored.head,
-                stored.embedding,
+            stored.exact.get(part) or number_format(name or stored.weights)
+            for part, name in (
+                ("attention", stored.attention),
+                ("mlp", stored.mlp),
+                ("experts", stored.experts),
+                ("shared_experts", stored.shared_experts),
+                ("head", stored.head),
+                ("embedding", stored.embedding),
             )
         )
-        vectors = number_format(stored.vectors)
+        named = number_format(stored.vectors)
+        vectors = stored.exact.get("vectors", named)
+        vision, draft = stored.exact.get("vision", vectors), stored.exact.get("draft", mlp)
     else:
         matrices = number_format(weights)
-        attention = mlp = experts = shared_experts = matrices
-        vectors = matrices if matrices.group == 0 and matrices.name in ("fp32", "fp16", "bf16") else FORMATS["bf16"]
+        attention = mlp = experts = shared_experts = draft = matrices
+        is_wide = matrices.group == 0 and matrices.name in ("fp32", "fp16", "bf16")
+        named = vectors = vision = matrices if is_wide else FORMATS["bf16"]
         head = embedding = matrices if matrices.covers_head else vectors
-    wide = vectors if vectors.name in ("fp32", "fp16") else FORMATS["bf16"]
+    # Vectors that a file holds in 32 bits do not make its activations so.
+    wide = named if named.name in ("fp32", "fp16") else FORMATS["bf16"]
     return Precision(
         attention=attention,
         mlp=mlp,
@@ -69,6 +75,8 @@ def precision_of(model: Model, *, weights: str | None = None, kv_cache: str | No
         head=head,
         embedding=embedding,
         vectors=vectors,
+        vision=vision,
+        draft=draft,
         kv_cache=number_format(kv_name) if kv_name else wide,
         activations=wide,
         messages=wide,

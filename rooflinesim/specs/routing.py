@@ -3,11 +3,12 @@
 import dataclasses
 
 from rooflinesim import units
+from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Routing:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Routing(Noun):
     """Popularity of experts, and how alike neighbouring tokens choose.
 
     `zipf_exponent` 0 is uniform. `frequencies` gives every expert's probability to be among a token's

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rooflinesim import units
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.routing import UNIFORM, Routing
 from rooflinesim.units import quantity
 
 Launch = Literal["graphs", "eager"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class KernelLaw:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class KernelLaw(Noun):
     """Constants of one kind of kernel: time = fixed_time + smooth maximum of its roofs.
 
     `flop_efficiency` is the share of the dense rate that large problems reach; `ramp_time` the time a
@@ -27,8 +28,8 @@ class KernelLaw:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Collectives:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Collectives(Noun):
     """Constants of the all-reduce algorithms that the software has; an absent algorithm is not tried.
 
     A latency is that of one stage: a ring takes 2 (ranks - 1) stages, one-shot one, two-shot two.
@@ -44,8 +45,8 @@ class Collectives:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Band:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Band(Noun):
     """Range that is meant to hold 80 % of measurements, as factors on a predicted time."""
 
     low: float = quantity("1", positive=True, maximum=1.0)
@@ -56,8 +57,8 @@ class Band:
         units.check(self)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Stack:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Stack(Noun):
     """A way to run models: an engine and its version, or a class of engines.
 
     `memory_efficiency` maps a memory class (HBM, GDDR, LPDDR, DDR, SRAM) to the share of its bandwidth

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.model import Model, PartName, RecurrentMixer
 from rooflinesim.specs.precision import Precision
 from rooflinesim.workload import attention as attend
@@ -12,8 +13,8 @@ from rooflinesim.workload.parameters import Parts, model_parameters
 from rooflinesim.workload.step import Array
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Storage:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Storage(Noun):
     """How a deployment lays out memory: devices per layer, and the cache's block and window rules."""
 
     ranks: int = 1
@@ -39,9 +40,9 @@ def resident_weight_bytes(model: Model, precision: Precision, ranks: int = 1) ->
             sizes[part] += format_of(part, precision).bytes * parts[part].matrices / ranks
     _add_vectors(sizes, parts, precision)
     if model.vision_parameters:
-        sizes["vision"] = precision.vectors.bytes * model.vision_parameters
+        sizes["vision"] = precision.vision.bytes * model.vision_parameters
     if model.draft_parameters:
-        sizes["draft"] = precision.mlp.bytes * model.draft_parameters / ranks
+        sizes["draft"] = precision.draft.bytes * model.draft_parameters / ranks
     return {part: size for part, size in sizes.items() if size}
 
 

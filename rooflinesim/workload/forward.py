@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from rooflinesim.errors import DomainError
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.model import (
     Attention,
@@ -24,8 +25,8 @@ from rooflinesim.workload.parameters import layer_parameters
 from rooflinesim.workload.step import Array, Step
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Pass:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Pass(Noun):
     """Everything that decides the operations of one forward pass; `ranks` devices share each layer."""
 
     model: Model

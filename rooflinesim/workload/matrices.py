@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.model import (
     Attention,
     DenseMlp,
@@ -19,8 +20,8 @@ from rooflinesim.specs.model import (
 Split = Literal["columns", "rows", "copied"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Matrix:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Matrix(Noun):
     """A weight matrix of `inputs` x `outputs` elements, `copies` of them per layer.
 
     `split` says how tensor parallelism shares it: by output columns, by input rows (an all-reduce

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.model import PartName
 from rooflinesim.workload.step import Array
@@ -10,8 +11,8 @@ from rooflinesim.workload.step import Array
 OpKind = Literal["gemm", "attention", "recurrent", "elementwise", "all_reduce", "all_gather"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Op:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Op(Noun):
     """One kernel's work on one device, `count` times in a step; counts below are those of one time.
 
     `form` is the number format whose math the FLOPs run in. `kv_bytes` are cache and recurrent-state

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.model import LatentAttention, LayerGroup, Mixer, Model, PartName, RecurrentMixer
 from rooflinesim.workload.matrices import layer_matrices
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class PartParameters:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PartParameters(Noun):
     """Elements of one part of a model.
 
     `matrices` and `vectors` together are resident; a decode step of one token reads

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 
 from rooflinesim.errors import DomainError
+from rooflinesim.nouns import Noun
 
 Array = np.ndarray | float
 """A quantity for one point or for aligned points; functions take and return either."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Step(Noun):
     """What one forward pass works on; scalars or aligned arrays of float64.
 
     `context` counts the tokens of a sequence that are cached before the step. `logit_tokens` of a

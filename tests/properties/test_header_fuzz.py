@@ -145,7 +145,7 @@ def outcomes(path: Path, change: Callable[[random.Random], bytes]) -> tuple[int,
     counts = lines = 0
     for _ in range(MUTATIONS):
         path.write_bytes(change(chance))
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             model = read_model_file(path)
             assert sum(resident_weight_bytes(model, precision_of(model)).values()) > 0
@@ -154,7 +154,7 @@ def outcomes(path: Path, change: Callable[[random.Random], bytes]) -> tuple[int,
         except RooflinesimError as error:
             lines += 1
             said = (str(error),)
-        assert time.perf_counter() - began < SLOWEST
+        assert time.process_time() - began < SLOWEST
         assert all(line and "\n" not in line and len(line) < 1000 for line in said), said
     return counts, lines
 
@@ -210,8 +210,8 @@ def test_the_longest_header_that_is_read_takes_little_time_and_memory(tmp_path):
     del header
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text)
-    before, began = peak_memory(), time.perf_counter()
+    before, began = peak_memory(), time.process_time()
     assert read_model_file(path).assumptions
-    # Twice the limit: this machine may be busy.
-    assert time.perf_counter() - began < 2 * SLOWEST
+    # Twice the limit: test machines are slow.
+    assert time.process_time() - began < 2 * SLOWEST
     assert peak_memory() - before < MEMORY

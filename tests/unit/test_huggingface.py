@@ -362,18 +362,18 @@ def test_a_side_file_lies_beside_a_config_json_under_its_own_name(read: Read) ->
 
 
 def test_mixed_precision_takes_each_module_from_the_list(read: Read) -> None:
-    layers = {
-        "model.layers.1.mlp.experts.0.gate_proj": {"quant_algo": "NVFP4", "group_size": 16},
-        "model.layers.1.mlp.experts.0.up_proj": {"quant_algo": "NVFP4", "group_size": 16},
-        "model.layers.1.mlp.experts.0.down_proj": {"quant_algo": "NVFP4", "group_size": 16},
-        "model.layers.1.self_attn.o_proj": {"quant_algo": "FP8"},
-        "lm_head": {"quant_algo": "FP8"},
-    }
+    layers = {"lm_head": {"quant_algo": "FP8"}}
+    for layer in range(2):
+        for matrix in ("gate_proj", "up_proj", "down_proj"):
+            name = f"model.layers.{layer}.mlp.experts.0.{matrix}"
+            layers[name] = {"quant_algo": "NVFP4", "group_size": 16}
+        layers[f"model.layers.{layer}.self_attn.o_proj"] = {"quant_algo": "FP8"}
     side = {"quantization": {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers}}
     checkpoint = stored(read, MOE, {}, side)
     assert (checkpoint.weights, checkpoint.experts, checkpoint.head) == ("bf16", "nvfp4", "fp8")
-    # o_proj holds 64 x 64 of 2 x 64 x 64 + 2 x 64 x 16 elements: the others outweigh it.
+    # o_proj holds 64 x 64 of 2 x 64 x 64 + 2 x 64 x 16 elements, in 8 bits; the others, in 16, outweigh it.
     assert checkpoint.attention == "bf16"
+    assert checkpoint.exact["attention"].bits == pytest.approx((4096 * 8 + 6144 * 16) / 10240)
 
 
 def test_quantisation_may_stand_in_the_text_section(read: Read) -> None:

@@ -9,9 +9,9 @@ from rooflinesim.config.stored_sizes import StoredTensor
 from rooflinesim.errors import FileError, ProfileError, UnsupportedError
 
 MAXIMUM_HEADER_BYTES = 32_000_000
-"""The format allows 100 MB; a file of 100,000 tensors has a header of 16 MB."""
+"""The format allows 100 MB; a file of 40,000 tensors has a header of some 7 MB."""
 # Each tensor is an object with two lists of a few numbers.
-_MAXIMUM_TENSORS = 100_000
+_MAXIMUM_TENSORS = 40_000
 _MAXIMUM_OBJECTS = 3 * _MAXIMUM_TENSORS
 _MAXIMUM_VALUES = 10 * _MAXIMUM_TENSORS
 _MAXIMUM_SIZE = 2**40

@@ -201,7 +201,7 @@ def test_the_longest_header_that_is_read_takes_little_time_and_memory(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     entry = {"dtype": "BF16", "shape": [1, 1], "data_offsets": [0, 2]}
     header: dict[str, object] = {}
-    for index in range(99_000):
+    for index in range(39_000):
         header[f"model.layers.0.mlp.experts.{index}.down_proj.weight_{index:024d}"] = {
             **entry,
             "data_offsets": [2 * index, 2 * index + 2],

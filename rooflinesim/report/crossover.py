@@ -11,7 +11,7 @@ from rooflinesim.units import format_quantity
 SCOPE_NAMES = {
     "weight_gemms": "weight GEMMs",
     "step": "whole step",
-    "half_share": "half of the time compute-bound",
+    "half_share": "half compute-bound",
     "half_elasticity": "half elasticity",
     "fits": "fits in memory",
 }
@@ -45,7 +45,7 @@ def reason_of(row: CrossoverRow, result: CrossoverResult) -> str:
 def _flips(row: CrossoverRow) -> str:
     match row.scope:
         case "weight_gemms":
-            return "weight reads and their math take equal time"
+            return "weights are read and multiplied in equal time"
         case "step":
             if row.context_limit is None:
                 return "all math takes as long as all weight and KV reads; so at any context"
@@ -55,7 +55,7 @@ def _flips(row: CrossoverRow) -> str:
         case "half_elasticity":
             return "1 % more batch costs 0.5 % more time"
         case _:
-            return "compute takes as long as memory, all traffic counted"
+            return "its math takes as long as all its traffic"
 
 
 def crossover_content(result: CrossoverResult) -> dict[str, Any]:

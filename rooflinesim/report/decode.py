@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rooflinesim.analysis.operations import OpRow
     from rooflinesim.analysis.prefill import PrefillResult
 
+_BAND = "the band is meant to hold 80 % of measurements"
 RESOURCE_NAMES = {
     "memory_bandwidth": "memory bandwidth",
     "flop_rate": "FLOP rate",
@@ -52,19 +53,22 @@ def decode_view(deployment: Deployment, result: "DecodeResult") -> View:
             text.short(result.tokens_per_s_per_user[i]),
             text.short(result.tokens_per_s[i]),
             str(result.bound[i]),
-            text.percent(result.mbu[i]),
-            text.percent(result.mfu[i]),
+            text.share(result.mbu[i]),
+            text.share(result.mfu[i]),
             _fits(result.fits, i),
         ]
         for i in range(result.batch.size)
     ]
     return View(
-        lines=[text.deployment_line(deployment), "Time of one decode step: one token for every sequence."],
+        lines=[
+            text.deployment_line(deployment),
+            f"Time of one decode step, one token for every sequence; {_BAND}.",
+        ],
         headers=[
             "batch",
             "context",
-            "step ms",
-            "80 % band ms",
+            "ms",
+            "band ms",
             "tok/s/user",
             "tok/s",
             "bound",
@@ -92,7 +96,7 @@ def prefill_view(deployment: Deployment, result: "PrefillResult") -> View:
             text.time_range(result.ttft_low[i], result.ttft_high[i]),
             text.short(result.prompt_tokens_per_s[i]),
             str(result.bound[i]),
-            text.percent(result.mfu[i]),
+            text.share(result.mfu[i]),
             _fits(result.fits, i),
         ]
         for i in range(result.batch.size)
@@ -100,9 +104,9 @@ def prefill_view(deployment: Deployment, result: "PrefillResult") -> View:
     return View(
         lines=[
             text.deployment_line(deployment),
-            "Time to first token: the whole prompt in one step, no queueing.",
+            f"Time to first token: the whole prompt in one step, no queueing; {_BAND}.",
         ],
-        headers=["batch", "prompt", "TTFT ms", "80 % band ms", "prompt tok/s", "bound", "MFU", "fits"],
+        headers=["batch", "prompt", "TTFT ms", "band ms", "prompt tok/s", "bound", "MFU", "fits"],
         rows=rows,
         left=(5, 7),
         styles=[BOUND_STYLE[str(bound)] for bound in result.bound],
@@ -139,8 +143,8 @@ def ops_view(deployment: Deployment, rows: "Sequence[OpRow]", *, batch: float, c
                 _or_dash(row.weight_bytes, "B"),
                 _or_dash(row.kv_bytes, "B"),
                 "-" if row.intensity is None else text.short(row.intensity),
-                text.milliseconds(row.time),
-                text.percent(row.share),
+                text.short(row.time * 1e3),
+                text.share(row.share),
                 row.bound,
             ]
             for row in rows

@@ -10,7 +10,7 @@ from rooflinesim.nouns import Noun
 if TYPE_CHECKING:
     from rich.table import Table
 
-_GAP = 3
+_GAP = 2
 BOUND_STYLE = {"memory": "cyan", "compute": "magenta", "network": "yellow", "overhead": "red"}
 
 
@@ -100,10 +100,18 @@ def _render(views: Sequence[View], *, box_style: Any, width: int | None, colour:
 
 
 def _table(view: View, box_style: Any) -> "Table":
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box_style, header_style="bold", pad_edge=False, show_edge=box_style.top_left == "|")
+    is_markdown = box_style is box.MARKDOWN
+    table = Table(
+        box=box_style,
+        header_style="bold",
+        pad_edge=is_markdown,
+        padding=(0, 1) if is_markdown else (0, _GAP - 1, 0, 0),
+        show_edge=is_markdown,
+    )
     for index, header in enumerate(view.headers):
         table.add_column(Text(header), justify="left" if index in view.left else "right", overflow="fold")
     for row, style in zip(view.rows, _styles(view), strict=True):

@@ -26,6 +26,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if abs(share) >= 0.095 or share == 0 else f"{100 * share:.1f} %"
 
 
+def share(value: float) -> str:
+    """A share as a percentage, as narrow as a column wants it."""
+    return percent(value).replace(" ", "")
+
+
 def milliseconds(value: float) -> str:
     """A time in ms, so that a column of times can be compared at a glance."""
     time = value * 1e3
@@ -34,7 +39,7 @@ def milliseconds(value: float) -> str:
 
 def time_range(low: float, high: float) -> str:
     """A band of times in ms; a dash where there is none."""
-    return "-" if low == high else f"{milliseconds(low)} - {milliseconds(high)}"
+    return "-" if low == high else f"{short(low * 1e3)}-{short(high * 1e3)}"
 
 
 def formats_line(precision: Precision) -> str:

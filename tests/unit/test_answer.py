@@ -59,7 +59,7 @@ def test_truths_and_floats_read_back_from_csv():
 
 def test_an_answer_shows_itself_as_its_table():
     assert repr(answer()) == answer().to_table(width=100)
-    assert "step ms" in repr(answer())
+    assert "context" in repr(answer())
 
 
 def test_each_format_is_what_its_method_makes():

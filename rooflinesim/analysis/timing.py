@@ -7,6 +7,7 @@ import numpy as np
 
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import Cost, op_costs, step_cost
+from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
@@ -84,7 +85,19 @@ def band_of(deployment: Deployment, batch: Array) -> tuple[Array, Array]:
 
 
 def aligned(**columns: Array | list[float] | list[int] | tuple[int, ...] | None) -> dict[str, np.ndarray]:
-    """Columns broadcast to one shape (points,) of float64; None columns are left out."""
-    given = {name: np.asarray(value, dtype=np.float64) for name, value in columns.items() if value is not None}
-    arrays = np.broadcast_arrays(*given.values())
+    """Columns broadcast to one shape (points,) of float64; None columns are left out.
+
+    Raises
+    ------
+    DomainError : if a column is empty, holds no numbers, or the lengths do not go together.
+    """
+    lengths = {name: np.size(value) for name, value in columns.items() if value is not None}
+    try:
+        given = {name: np.asarray(value, dtype=np.float64) for name, value in columns.items() if value is not None}
+        arrays = np.broadcast_arrays(*given.values())
+    except (TypeError, ValueError):
+        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise DomainError(f"columns must be numbers of one length or single: {shown}") from None
+    if not arrays[0].size:
+        raise DomainError(f"{', '.join(name for name, length in lengths.items() if not length)} is empty; give a point")
     return {name: np.atleast_1d(array).ravel() for name, array in zip(given, arrays, strict=True)}

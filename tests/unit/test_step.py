@@ -222,3 +222,12 @@ def test_the_band_of_one_user_is_its_own():
     np.testing.assert_allclose(row.step_time_high / row.step_time, [1.2, 2.0])
     ideal = decode(deployed(), batch=[1, 2], context=10)
     assert (ideal.step_time_low == ideal.step_time_high).all()
+
+
+@pytest.mark.parametrize(
+    ("batch", "context", "word"),
+    [([], 2048, "empty"), ([1, 2], [1, 2, 3], "one length"), (["many"], 2048, "numbers")],
+)
+def test_columns_that_do_not_go_together_are_refused(batch, context, word):
+    with pytest.raises(DomainError, match=word):
+        decode(deployed(), batch=batch, context=context)

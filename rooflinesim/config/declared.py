@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -105,6 +106,8 @@ def _number(kind: type, metadata: Mapping[str, Any]) -> Any:
     if kind is int or unit not in units.EXAMPLES:
         schema: dict[str, Any] = {"type": "integer" if kind is int else "number"}
         schema["exclusiveMinimum" if valid.excludes_minimum else "minimum"] = valid.minimum
+        if not math.isinf(valid.maximum):
+            schema["maximum"] = valid.maximum
     else:
         schema = {"type": "string", "description": f"quantity in {unit}", "examples": [units.EXAMPLES[unit]]}
     return Annotated[kind, BeforeValidator(typing.cast(Callable[[Any], Any], parse)), WithJsonSchema(schema)]

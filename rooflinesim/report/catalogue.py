@@ -126,7 +126,7 @@ def model_content(model: Model, shape: ModelShape) -> Content:
         f"{model.name}: {_billions(shape.text_params)} parameters, {_billions(shape.active_params)} active,"
         f" {_billions(shape.active_params_streamed)} streamed by a decode step of one token",
         f"{shape.layers} layers, hidden size {shape.hidden_size:,}, vocabulary {shape.vocab_size:,};"
-        f" {formats_line(precision)}",
+        f" {formats_line(precision, model)}",
         _cache_line(shape),
     ]
     if shape.state_bytes_per_sequence:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rooflinesim.report.provenance import converted_formats
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import Precision
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import format_quantity
@@ -42,14 +43,13 @@ def time_range(low: float, high: float) -> str:
     return "-" if low == high else f"{short(low * 1e3)}-{short(high * 1e3)}"
 
 
-def formats_line(precision: Precision) -> str:
-    """The number formats of weights and cache, the odd ones out named."""
-    parts = {
-        "attention": precision.attention.name,
-        "mlp": precision.mlp.name,
-        "experts": precision.experts.name,
-        "head": precision.head.name,
-    }
+def formats_line(precision: Precision, model: Model) -> str:
+    """The number formats of a model's weights and cache, the odd ones out named."""
+    parts = {"attention": precision.attention.name, "head": precision.head.name}
+    if any(group.mlp for group in model.layers):
+        parts["mlp"] = precision.mlp.name
+    if any(group.moe for group in model.layers):
+        parts["experts"] = precision.experts.name
     names = list(dict.fromkeys(parts.values()))
     if len(names) == 1:
         weights = f"{names[0]} weights"
@@ -64,7 +64,8 @@ def deployment_line(deployment: Deployment) -> str:
     """One line that says what is being asked about."""
     ranks = deployment.tensor_parallel
     devices = deployment.hardware.name if ranks == 1 else f"{ranks} x {deployment.hardware.name} (TP {ranks})"
-    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats_line(deployment.precision)}"
+    formats = formats_line(deployment.precision, deployment.model)
+    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats}"
 
 
 def residency_line(deployment: Deployment, share: float, batch: int, context: int) -> str:

@@ -11,6 +11,7 @@ from rooflinesim.analysis.residency import max_batch
 from rooflinesim.analysis.steps import main_format
 from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
+from rooflinesim.cost.roofline import ridge_intensity
 from rooflinesim.cost.step import op_cost
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
@@ -58,7 +59,7 @@ class CrossoverResult(Noun):
     """All flips of a deployment at one context.
 
     `flop_rate` and `bandwidth` are the achievable rates of one device that the scopes weight_gemms
-    and step rest on, so that they can be checked by hand.
+    and step rest on, and `ridge` their quotient, so that they can be checked by hand.
     """
 
     rows: tuple[CrossoverRow, ...]
@@ -66,6 +67,7 @@ class CrossoverResult(Noun):
     new_tokens: float = quantity("tokens")
     flop_rate: float = quantity("FLOP/s")
     bandwidth: float = quantity("B/s")
+    ridge: float = quantity("FLOP/B")
 
     def row(self, scope: Scope) -> CrossoverRow:
         """The row of a scope that has only one."""
@@ -205,6 +207,7 @@ def crossover(
     limit = head.context_limit()
     whole = crossing(lambda batch: head.step_ratio(batch, float(context)))
     fitting = max_batch(deployment, int(context))
+    flop_rate = machine.flop_rate(main_format(deployment), "gemm")
     rows = [
         _row("weight_gemms", gemms, None),
         dataclasses.replace(
@@ -232,8 +235,9 @@ def crossover(
         rows=tuple(rows),
         context=float(context),
         new_tokens=float(new_tokens),
-        flop_rate=machine.flop_rate(main_format(deployment), "gemm"),
+        flop_rate=flop_rate,
         bandwidth=machine.bandwidth,
+        ridge=float(ridge_intensity(flop_rate, machine.bandwidth)),
     )
 
 

@@ -77,6 +77,7 @@ def crossover_content(result: CrossoverResult) -> dict[str, Any]:
             "context_tokens": result.context,
             "flop_rate_flop_per_s": result.flop_rate,
             "memory_bandwidth_bytes_per_s": result.bandwidth,
+            "ridge_flop_per_byte": result.ridge,
             **{row.scope: row.batch for row in result.rows if row.scope != "op"},
         },
     }
@@ -85,12 +86,11 @@ def crossover_content(result: CrossoverResult) -> dict[str, Any]:
 def crossover_view(deployment: Deployment, result: CrossoverResult) -> View:
     """Table of the flips."""
     rate, bandwidth = format_quantity(result.flop_rate, "FLOP/s"), format_quantity(result.bandwidth, "B/s")
-    ridge = result.flop_rate / result.bandwidth
     return View(
         lines=[
             text.deployment_line(deployment),
             f"Batch at which decoding flips from memory-bound to compute-bound, context {result.context:,.0f}.",
-            f"One device reaches {rate} and {bandwidth}: ridge {ridge:,.1f} FLOP/B.",
+            f"One device reaches {rate} and {bandwidth}: ridge {result.ridge:,.1f} FLOP/B.",
         ],
         headers=["of what", "batch", "meaning"],
         rows=[

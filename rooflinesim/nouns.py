@@ -1,7 +1,6 @@
 """What all frozen values share: they are equal, hashed and written by their fields."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 
@@ -20,20 +19,27 @@ class Noun:
         return _values(self) == _values(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), tuple(_hashable(value) for value in _values(self))))
+        return hash((type(self), *map(_hashable, _values(self))))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in _fields(self))
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _names(self))
         return f"{type(self).__name__}({fields})"
 
 
-def _fields(noun: Any) -> tuple["dataclasses.Field[Any]", ...]:
-    return dataclasses.fields(noun)
+_known_names: dict[Any, tuple[str, ...]] = {}
+
+
+def _names(noun: Any) -> tuple[str, ...]:
+    """Names of a noun's fields, looked up once per class: models of thousands of layers compare them all."""
+    kind = type(noun)
+    if kind not in _known_names:
+        _known_names[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    return _known_names[kind]
 
 
 def _values(noun: Any) -> tuple[Any, ...]:
-    return tuple(getattr(noun, field.name) for field in _fields(noun))
+    return tuple([getattr(noun, name) for name in _names(noun)])
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(sorted(value.items())) if isinstance(value, Mapping) else value
+    return tuple(sorted(value.items())) if type(value) is dict else value

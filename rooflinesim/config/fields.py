@@ -53,7 +53,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 }
 MAXIMUM_WIDTH = 10_000_000
 MAXIMUM: Mapping[str, int] = {
-    "num_hidden_layers": 10_000,
+    "num_hidden_layers": 2_000,
     "num_experts": 100_000,
     "max_position_embeddings": 10_000_000_000,
     "sliding_window": 10_000_000_000,

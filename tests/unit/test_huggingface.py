@@ -213,7 +213,7 @@ def test_what_is_no_count_is_refused(read: Read, value: object, what: str) -> No
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers: 1,000,000,000 is too large; at most 10,000 is read"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers: 1,000,000,000 is too large; at most 2,000 is read"),
         ({"num_key_value_heads": 3}, "num_key_value_heads: 3 does not divide the 8 attention heads; give a divisor"),
         ({"num_attention_heads": 100}, "num_attention_heads: 100 is above hidden_size 64; add head_dim"),
         ({"tie_word_embeddings": "no"}, "tie_word_embeddings: 'no' is neither true nor false"),

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 
 from rooflinesim.analysis.residency import max_batch
-from rooflinesim.analysis.steps import main_format
-from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time
+from rooflinesim.analysis.timing import main_format, step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.roofline import ridge_intensity
 from rooflinesim.cost.step import op_cost
@@ -133,11 +132,11 @@ class _Headline(Noun):
         return step_ops(self.deployment, step, self.routing)
 
     def _compute(self, op: Op) -> Array:
-        return op.count * op.flops / self.machine.flop_rate(op.form, "gemm")
+        return op.count * op.flops / self.machine.flop_rate(op.form)
 
     def gemm_ratio(self, batch: Array) -> Array:
         """Compute over weight-read time of all weight GEMMs."""
-        gemms = [op for op in self._ops(batch, 0.0) if op.kind == "gemm"]
+        gemms = [op for op in self._ops(batch, 0.0) if op.kind in ("gemm", "experts")]
         compute = sum(self._compute(op) for op in gemms)
         weights = sum(op.count * op.weight_bytes for op in gemms)
         return _quotient(compute, weights / self.machine.bandwidth)
@@ -148,7 +147,7 @@ class _Headline(Noun):
         moved: Array = 0.0
         for op, own in zip(self._ops(batch, context), self._ops(batch, 0.0), strict=True):
             moved = moved + op.count * op.weight_bytes
-            if op.kind == "gemm":
+            if op.kind in ("gemm", "experts"):
                 compute = compute + self._compute(op)
             elif op.kind == "attention":
                 compute = compute + self._compute(op) - self._compute(own)
@@ -207,7 +206,7 @@ def crossover(
     limit = head.context_limit()
     whole = crossing(lambda batch: head.step_ratio(batch, float(context)))
     fitting = max_batch(deployment, int(context))
-    flop_rate = machine.flop_rate(main_format(deployment), "gemm")
+    flop_rate = machine.flop_rate(main_format(deployment))
     rows = [
         _row("weight_gemms", gemms, None),
         dataclasses.replace(
@@ -302,5 +301,5 @@ def _op_rows(
     return [
         _row("op", op_crossing(named(op.name), machine, op), op.name)
         for op in ops_at(BATCH_GRID)
-        if op.kind in ("gemm", "attention", "recurrent")
+        if op.kind in ("gemm", "experts", "attention", "recurrent")
     ]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from rooflinesim.analysis.bands import band_of
 from rooflinesim.analysis.steps import StepColumns, in_blocks, step_columns
-from rooflinesim.analysis.timing import aligned, band_of
+from rooflinesim.analysis.timing import aligned
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
@@ -54,7 +55,7 @@ def decode(
 
 def _decode_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
     time, columns = step_columns(deployment, step, routing)
-    low, high = band_of(deployment, step.batch)
+    low, high = band_of(deployment, step)
     return {
         "batch": step.batch,
         "context": step.context,

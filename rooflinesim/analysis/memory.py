@@ -72,17 +72,20 @@ def memory(
     model, precision, ranks = deployment.model, deployment.precision, deployment.tensor_parallel
     step = Step(batch=float(batch), context=float(context))
     ops = step_ops(deployment, step, routing)
-    resident = dict(resident_weight_bytes(model, precision, ranks))
+    storage = storage_of(deployment)
+    stage = storage.stage_share
+    weights = resident_weight_bytes(model, precision, ranks, storage.experts_over)
+    resident = {part: stage * size for part, size in weights.items()}
     streamed: dict[str, float] = {}
     for op in ops:
         part = op.part or "other"
-        streamed[part] = streamed.get(part, 0.0) + float(op.count * op.weight_bytes)
-    states = batch * state_bytes(model, precision, ranks)
-    caches = batch * float(cache_bytes(model, precision, step.context + 1.0, storage_of(deployment)))
-    resident["kv_cache"] = caches + states
-    streamed["kv_cache"] = float(sum(op.count * op.kv_bytes for op in ops))
-    resident["activations"] = float(activation_bytes(model, precision, step.tokens, step.logit_rows, ranks))
-    streamed["activations"] = float(sum(op.count * op.activation_bytes for op in ops))
+        streamed[part] = streamed.get(part, 0.0) + stage * float(op.count * op.weight_bytes)
+    own = dataclasses.replace(step, batch=step.batch / deployment.data_parallel)
+    caches = own.batch * float(cache_bytes(model, precision, step.context + 1.0, storage))
+    resident["kv_cache"] = stage * (caches + own.batch * state_bytes(model, precision, ranks))
+    streamed["kv_cache"] = stage * float(sum(op.count * op.kv_bytes for op in ops))
+    resident["activations"] = float(activation_bytes(model, precision, own.tokens, own.logit_rows, ranks))
+    streamed["activations"] = stage * float(sum(op.count * op.activation_bytes for op in ops))
     rows = tuple(
         LedgerRow(part=part, resident_bytes=resident.get(part, 0.0), streamed_bytes=streamed.get(part, 0.0))
         for part in dict.fromkeys((*resident, *streamed))

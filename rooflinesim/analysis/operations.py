@@ -42,7 +42,7 @@ def decode_ops(
     """The operations of one decode step, and the software's own time as the last row."""
     step = Step(batch=batch, context=context, new_tokens=new_tokens)
     costs = step_op_costs(deployment, step, routing)
-    total = step_cost([op for op, _ in costs], machine_of(deployment), deployment.stack, deployment.model, step)
+    total = step_cost([op for op, _ in costs], machine_of(deployment), deployment, step)
     step_seconds = float(total.time)
     rows = []
     for op, cost in costs:

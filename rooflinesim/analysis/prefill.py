@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from rooflinesim.analysis.bands import band_of
 from rooflinesim.analysis.steps import StepColumns, in_blocks, step_columns
-from rooflinesim.analysis.timing import aligned, band_of
+from rooflinesim.analysis.timing import aligned
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
@@ -49,7 +50,9 @@ def prefill(
 
 def _prefill_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
     time, columns = step_columns(deployment, step, routing)
-    low, high = band_of(deployment, np.inf)
+    time = time / deployment.stack.prompt_efficiency
+    columns["overhead_time"] = columns["overhead_time"] + time * (1.0 - deployment.stack.prompt_efficiency)
+    low, high = band_of(deployment, step, is_prompt=True)
     return {
         "batch": step.batch,
         "prompt": step.new_tokens,

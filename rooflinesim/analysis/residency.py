@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from rooflinesim.analysis.timing import step_ops
-from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.deployment import Deployment, reach_of
 from rooflinesim.workload.footprint import (
     Storage,
     activation_bytes,
@@ -27,18 +27,27 @@ def storage_of(deployment: Deployment) -> Storage:
     """Memory layout of a deployment."""
     return Storage(
         ranks=deployment.tensor_parallel,
+        experts_over=deployment.group_devices,
+        stage_share=math.ceil(deployment.model.layer_count / deployment.pipeline_parallel)
+        / deployment.model.layer_count,
         block=deployment.stack.cache_block,
         has_rolling_window=deployment.stack.has_rolling_window_cache,
     )
 
 
 def resident_bytes(deployment: Deployment, step: Step) -> Array:
-    """Bytes in one device's memory while a step runs: weights, cache with the new tokens, states, activations [B]."""
+    """Bytes in one device's memory while a step runs: weights, cache with the new tokens, states, activations [B].
+
+    Of a pipeline, the stage with the most layers; embedding and head are spread like layers.
+    """
     model, precision, ranks = deployment.model, deployment.precision, deployment.tensor_parallel
-    weights = sum(resident_weight_bytes(model, precision, ranks).values())
-    cache = cache_bytes(model, precision, step.context + step.new_tokens, storage_of(deployment))
+    storage = storage_of(deployment)
+    weights = sum(resident_weight_bytes(model, precision, ranks, storage.experts_over).values())
+    cache = cache_bytes(model, precision, step.context + step.new_tokens, storage)
     sequence = cache + state_bytes(model, precision, ranks)
-    return weights + step.batch * sequence + activation_bytes(model, precision, step.tokens, step.logit_rows, ranks)
+    own = dataclasses.replace(step, batch=step.batch / deployment.data_parallel)
+    activations = activation_bytes(model, precision, own.tokens, own.logit_rows, ranks)
+    return storage.stage_share * (weights + own.batch * sequence) + activations
 
 
 def max_batch(deployment: Deployment, context: int) -> int | None:
@@ -56,12 +65,13 @@ def max_batch(deployment: Deployment, context: int) -> int | None:
 def fitting_tensor_parallel(deployment: Deployment, batch: int, context: int) -> int | None:
     """Smallest power of two of devices that would hold the deployment [1]; None if none or unknown."""
     usable = usable_memory(deployment)
-    links = (deployment.hardware.link, deployment.hardware.host_link)
-    reach = max((link.devices for link in links if link), default=1)
+    reach = reach_of(deployment.hardware)
     ranks = 1
     while usable is not None and ranks <= reach:
         try:
-            wider = dataclasses.replace(deployment, tensor_parallel=ranks)
+            wider = dataclasses.replace(
+                deployment, tensor_parallel=ranks, expert_parallel=1, data_parallel=1, pipeline_parallel=1
+            )
             step_ops(wider, Step())
             if float(np.max(resident_bytes(wider, Step(batch=float(batch), context=float(context))))) <= usable:
                 return ranks

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from rooflinesim.analysis.residency import resident_bytes, usable_memory
-from rooflinesim.analysis.timing import step_ops, step_traffic
+from rooflinesim.analysis.timing import main_format, step_ops, step_traffic
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.step import resident_share, step_cost
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
-from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import math_format
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
@@ -82,7 +81,7 @@ def step_columns(deployment: Deployment, step: Step, routing: Routing | None) ->
     """Time of the steps, and the columns that every timed step has."""
     ops = step_ops(deployment, step, routing)
     machine = machine_of(deployment)
-    cost = step_cost(ops, machine, deployment.stack, deployment.model, step)
+    cost = step_cost(ops, machine, deployment, step)
     traffic = step_traffic(ops)
     resident = resident_bytes(deployment, step)
     usable = usable_memory(deployment)
@@ -104,9 +103,3 @@ def step_columns(deployment: Deployment, step: Step, routing: Routing | None) ->
         "mfu": traffic.flop / (cost.time * peak_rate),
         "on_chip": resident_share(ops, machine),
     }
-
-
-def main_format(deployment: Deployment) -> NumberFormat:
-    """Number format of most of the weights that a step multiplies with."""
-    precision = deployment.precision
-    return precision.experts if any(group.moe for group in deployment.model.layers) else precision.mlp

@@ -10,8 +10,8 @@ from rooflinesim.cost.step import Cost, op_costs, step_cost
 from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.routing import Routing
-from rooflinesim.specs.stack import Band
 from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import Op
 from rooflinesim.workload.step import Array, Step
@@ -29,13 +29,18 @@ class Traffic(Noun):
 
 
 def step_ops(deployment: Deployment, step: Step, routing: Routing | None = None) -> tuple[Op, ...]:
-    """Operations of a step on one device; experts are chosen as the stack says unless a routing is given."""
+    """Operations of a step on one device of each stage; experts are chosen as the stack says unless routing is given.
+
+    The sequences of the step are dealt evenly over data-parallel groups.
+    """
     return forward(
         Pass(
             model=deployment.model,
             precision=deployment.precision,
-            step=step,
+            step=dataclasses.replace(step, batch=step.batch / deployment.data_parallel),
             ranks=deployment.tensor_parallel,
+            replicas=deployment.data_parallel,
+            expert_ranks=deployment.expert_parallel,
             routing=routing or deployment.stack.routing,
         )
     )
@@ -61,27 +66,13 @@ def step_time(
 ) -> Cost:
     """Time of a step and its roofs, on the deployment's own machine or a changed one [s]."""
     ops = step_ops(deployment, step, routing)
-    return step_cost(ops, machine or machine_of(deployment), deployment.stack, deployment.model, step)
+    return step_cost(ops, machine or machine_of(deployment), deployment, step)
 
 
 def step_op_costs(deployment: Deployment, step: Step, routing: Routing | None = None) -> tuple[tuple[Op, Cost], ...]:
     """Operations of a step with their costs, once each."""
     ops = step_ops(deployment, step, routing)
     return tuple(zip(ops, op_costs(ops, machine_of(deployment)), strict=True))
-
-
-def band_of(deployment: Deployment, batch: Array) -> tuple[Array, Array]:
-    """Factors on a predicted time between which 80 % of measurements are meant to lie; 1 and 1 without a band."""
-
-    def factors(band: Band | None) -> tuple[float, float]:
-        return (band.low, band.high) if band else (1.0, 1.0)
-
-    wide = factors(deployment.stack.band)
-    if deployment.tensor_parallel > 1:
-        return wide
-    narrow = factors(deployment.stack.single_user_band or deployment.stack.band)
-    single = np.asarray(batch) <= 1
-    return np.where(single, narrow[0], wide[0]), np.where(single, narrow[1], wide[1])
 
 
 def aligned(**columns: Array | list[float] | list[int] | tuple[int, ...] | None) -> dict[str, np.ndarray]:
@@ -101,3 +92,9 @@ def aligned(**columns: Array | list[float] | list[int] | tuple[int, ...] | None)
     if not arrays[0].size:
         raise DomainError(f"{', '.join(name for name, length in lengths.items() if not length)} is empty; give a point")
     return {name: np.atleast_1d(array).ravel() for name, array in zip(given, arrays, strict=True)}
+
+
+def main_format(deployment: Deployment) -> NumberFormat:
+    """Number format of most of the weights that a step multiplies with."""
+    precision = deployment.precision
+    return precision.experts if any(group.moe for group in deployment.model.layers) else precision.mlp

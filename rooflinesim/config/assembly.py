@@ -17,6 +17,8 @@ def assemble(spec: Any, data: Mapping[str, Any]) -> Any:
 
 def _value(hint: Any, metadata: Mapping[str, Any], value: Any) -> Any:
     """A field's value in the type that it declares."""
+    if value is None:
+        return None
     if isinstance(hint, types.UnionType):
         hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
     if dataclasses.is_dataclass(hint):

@@ -99,15 +99,6 @@ def best_ring_ranks(single_device_time: Array, layers: int, latency: float) -> A
     return np.sqrt(single_device_time / (4.0 * layers * latency))
 
 
-def distinct_ranks(experts: int, active_experts: int, ranks: int) -> float:
-    r"""Expected devices that one token is sent to when experts are dealt evenly over ranks [1].
-
-    .. math:: R \left(1 - \binom{E - E/R}{k} / \binom{E}{k}\right)
-    """
-    rest = experts - experts // ranks
-    return ranks * (1.0 - math.comb(rest, active_experts) / math.comb(experts, active_experts))
-
-
 def busiest_rank_tokens(tokens: Array, active_experts: int, ranks: int) -> Array:
     r"""Estimate of the tokens on the busiest of the expert-parallel ranks, uniform routing [tokens].
 

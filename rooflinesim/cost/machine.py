@@ -1,101 +1,152 @@
 """What one device reaches under one software stack: datasheet rates times achievable shares."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
+from rooflinesim.cost.gemm import law_at_clock
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
-from rooflinesim.specs.deployment import Deployment, link_of
+from rooflinesim.specs.attention_law import AttentionLaw
+from rooflinesim.specs.collective_law import CollectiveLaw
+from rooflinesim.specs.deployment import NETWORK, Deployment, link_of, reach_of
+from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.formats import NumberFormat
-from rooflinesim.specs.hardware import Hardware, math_format
-from rooflinesim.specs.stack import Collectives, KernelLaw, Stack
-from rooflinesim.workload.op import OpKind
+from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
+from rooflinesim.specs.hardware import Calibration, Hardware, math_format
+from rooflinesim.specs.stack import ArchitectureKernels, KernelLaw, Stack
+from rooflinesim.workload.step import Array
 
 ON_CHIP_MARGIN = 0.15
 """Share of the usable cache over which a growing working set turns from resident to streamed."""
+
+NO_CALIBRATION = Calibration(source="none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Machine(Noun):
     """Constants of one device as kernels see them.
 
-    `bandwidth` [B/s] and the rates of `flop_rate` [FLOP/s] are achievable ones. `on_chip_bandwidth` None
-    means that nothing is served from on-chip memory; `cache_bytes` is the room there [B]. `flop_scale`
-    asks what another rate of all math would do.
+    `peak_bandwidth` and `dense_rate` are the datasheet's [B/s, FLOP/s], `bandwidth` and `flop_rate` what 16-bit
+    products reach. `on_chip_bandwidth` None means that nothing is served from on-chip memory; `cache_bytes` is the
+    room there [B]. `cores` and `clock_rate` are None where kernels are not held back by them. A group of devices
+    beyond `host_devices` spans hosts. `flop_scale` asks what another rate of all math would do.
     """
 
     hardware: Hardware
-    bandwidth: float
+    peak_bandwidth: Array
+    bandwidth: Array
+    weight_efficiency: Mapping[str, Array]
+    unpack_operations: Array
+    vector_rate: Array | None
+    quantization: Mapping[str, QuantizationLaw]
     on_chip_bandwidth: float | None
     cache_bytes: float
-    laws: Mapping[OpKind, KernelLaw]
-    overlap_exponent: float | None
-    link_bandwidth: float
-    collectives: Collectives
+    cores: float | None
+    clock_rate: float | None
+    gemm: GemmLaw
+    gemm_flop_efficiency: Mapping[str, Array]
+    attention: AttentionLaw
+    experts: ExpertLaw
+    recurrent: KernelLaw
+    elementwise: KernelLaw
+    collectives: CollectiveLaw
+    network: CollectiveLaw
+    link_bandwidth: Array
+    network_bandwidth: float = NETWORK.bandwidth
+    host_devices: int = 1
     flop_scale: float = 1.0
 
-    def flop_rate(self, form: NumberFormat, kind: OpKind) -> float:
-        """Achievable rate of the math that values of a number format are multiplied in [FLOP/s]."""
-        math = math_format(form, self.hardware)
-        return self.flop_scale * self.hardware.dense_flop_rate[math] * self.flop_efficiency(math, kind)
+    def gemm_law(self, form: NumberFormat) -> GemmLaw:
+        """Constants of products with weights of a format, whose kernels may never split inputs."""
+        quantization = self.quantization.get(form.family)
+        return dataclasses.replace(self.gemm, input_time=quantization.input_time) if quantization else self.gemm
 
-    def flop_efficiency(self, math: str, kind: OpKind) -> float:
-        """Share of the dense rate that large problems reach: measured on the device, else the stack's [1]."""
-        calibration = self.hardware.calibration
-        if kind == "gemm" and calibration and calibration.flop_efficiency and math in calibration.flop_efficiency:
-            return calibration.flop_efficiency[math]
-        return self.laws[kind].flop_efficiency
+    def dense_rate(self, form: NumberFormat) -> Array:
+        """Dense rate of the math that values of a number format are multiplied in [FLOP/s]."""
+        return self.flop_scale * self.hardware.dense_flop_rate[math_format(form, self.hardware)]
+
+    def flop_rate(self, form: NumberFormat) -> Array:
+        """Rate that large products of values of a number format reach [FLOP/s]."""
+        return self.dense_rate(form) * self.flop_efficiency(math_format(form, self.hardware))
+
+    def flop_efficiency(self, math: str) -> Array:
+        """Share of the dense rate that large products reach [1]."""
+        return self.gemm_flop_efficiency.get(math, self.gemm_flop_efficiency["bf16"])
 
 
 def machine_of(deployment: Deployment) -> Machine:
     """Constants of a deployment's devices: measured ones where the stack uses them, else its class constants."""
     hardware, stack = deployment.hardware, deployment.stack
-    if not stack.uses_calibration:
-        hardware = dataclasses.replace(hardware, calibration=None)
-    measured = hardware.calibration
-    link = link_of(deployment)
-    gemm = stack.gemm
-    overlap = stack.overlap_exponent
-    if measured:
-        gemm = dataclasses.replace(
-            gemm,
-            fixed_time=gemm.fixed_time if measured.kernel_time is None else measured.kernel_time,
-            ramp_time=gemm.ramp_time if measured.ramp_time is None else measured.ramp_time,
-        )
-        overlap = overlap if measured.overlap_exponent is None else measured.overlap_exponent
+    measured = (hardware.calibration if stack.uses_calibration else None) or NO_CALIBRATION
+    own = stack.architectures.get(architecture_tag(hardware), ArchitectureKernels())
+    link = link_of(hardware, deployment.group_devices)
+    clock = hardware.clock_rate if stack.uses_cores else None
+    gemm = law_at_clock(stack.gemm, clock)
+    gemm = dataclasses.replace(
+        gemm,
+        fixed_time=gemm.fixed_time if measured.kernel_time is None else measured.kernel_time,
+        exposed_share=gemm.exposed_share if measured.exposed_share is None else measured.exposed_share,
+    )
     return Machine(
         hardware=hardware,
+        peak_bandwidth=hardware.memory_bandwidth,
         bandwidth=hardware.memory_bandwidth * memory_efficiency(hardware, stack),
+        weight_efficiency=stack.weight_efficiency or {},
+        unpack_operations=stack.unpack_operations,
+        vector_rate=hardware.dense_flop_rate.get("fp32"),
+        quantization=stack.quantization,
         on_chip_bandwidth=on_chip_bandwidth(hardware, stack),
         cache_bytes=hardware.on_chip.cache_capacity * stack.on_chip_share,
-        laws={
-            "gemm": gemm,
-            "attention": stack.attention,
-            "recurrent": stack.recurrent,
-            "elementwise": stack.elementwise,
-        },
-        overlap_exponent=overlap,
+        cores=float(hardware.cores) if hardware.cores and clock else None,
+        clock_rate=clock if hardware.cores else None,
+        gemm=gemm,
+        gemm_flop_efficiency={**stack.gemm_flop_efficiency, **(measured.flop_efficiency or {})},
+        attention=own.attention or stack.attention,
+        experts=own.experts or stack.experts,
+        recurrent=stack.recurrent,
+        elementwise=stack.elementwise,
+        collectives=collectives_of(stack, own, link.name if link else ""),
+        network=stack.collectives.get("network", stack.collectives["default"]),
         link_bandwidth=link.bandwidth if link else 1.0,
-        collectives=stack.collectives,
+        host_devices=reach_of(hardware),
     )
+
+
+def architecture_tag(hardware: Hardware) -> str:
+    """Tag by which kernels are told apart, such as sm_90 or gfx942; else the architecture's name."""
+    tag = re.search(r"\b(sm_\d+|gfx\w+)\b", hardware.architecture)
+    return tag[1] if tag else hardware.architecture
+
+
+def collectives_of(stack: Stack, own: ArchitectureKernels, link: str) -> CollectiveLaw:
+    """Constants of collectives over a link: the architecture's, else the stack's, by the kind of link."""
+    for laws in (own.collectives, stack.collectives):
+        for kind, law in laws.items():
+            if link.lower().startswith(kind.lower()):
+                return law
+    return stack.collectives["default"]
 
 
 def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
     """Share of the memory bandwidth that streaming reaches: measured, else the stack's for the memory class [1].
+
+    Both are what good kernels reach; `memory_share` is what the stack's kernels reach of that.
 
     Raises
     ------
     UnsupportedError : if the stack says nothing about the device's kind of memory.
     """
     measured = hardware.calibration if stack.uses_calibration else None
-    if measured and measured.memory_efficiency is not None:
-        return measured.memory_efficiency
     if hardware.memory_class not in stack.memory_efficiency:
         raise UnsupportedError(
             f"stack {stack.name}: memory_efficiency knows {', '.join(stack.memory_efficiency)}, but {hardware.name} has"
             f" {hardware.memory_class}; add it to the stack, or ask for --stack generic"
         )
-    return stack.memory_efficiency[hardware.memory_class]
+    own = stack.memory_efficiency[hardware.memory_class]
+    if measured and measured.memory_efficiency is not None:
+        return min(1.0, measured.memory_efficiency * stack.memory_share)
+    return min(1.0, own * stack.memory_share)
 
 
 def on_chip_bandwidth(hardware: Hardware, stack: Stack) -> float | None:

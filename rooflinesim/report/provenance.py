@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal
 
+from rooflinesim.analysis.timing import main_format
+from rooflinesim.cost.machine import machine_of
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment, link_of
 from rooflinesim.specs.hardware import Hardware, is_converted, math_format
@@ -36,7 +38,7 @@ def _of_hardware(deployment: Deployment) -> Iterator[Provenance]:
         yield _fact(hardware, f"dense_flop_rate.{math}", hardware.dense_flop_rate[math], "FLOP/s")
     if hardware.on_chip.cache_capacity:
         yield _fact(hardware, "on_chip.l2_capacity", hardware.on_chip.cache_capacity, "B")
-    link = link_of(deployment)
+    link = link_of(hardware, deployment.group_devices)
     if link:
         name = "link" if link is hardware.link else "host_link"
         yield _fact(hardware, f"{name}.bandwidth", link.bandwidth, "B/s")
@@ -87,17 +89,20 @@ def _of_stack(deployment: Deployment) -> Iterator[Provenance]:
         )
     else:
         yield _constant(deployment, f"memory_efficiency.{memory_class}", stack.memory_efficiency[memory_class], "1")
-    for name in ("gemm", "attention", "elementwise"):
-        law = getattr(stack, name)
-        yield _constant(deployment, f"{name}.flop_efficiency", law.flop_efficiency, "1")
-        yield _constant(deployment, f"{name}.fixed_time", law.fixed_time + law.ramp_time, "s")
-    if deployment.tensor_parallel > 1:
-        collectives = stack.collectives
-        yield _constant(deployment, "collectives.bandwidth_efficiency", collectives.bandwidth_efficiency, "1")
-        if collectives.one_shot_latency is not None:
-            yield _constant(deployment, "collectives.one_shot_latency", collectives.one_shot_latency, "s")
+    machine = machine_of(deployment)
+    math = math_format(main_format(deployment), hardware)
+    yield _constant(deployment, f"gemm_flop_efficiency.{math}", float(machine.flop_efficiency(math)), "1")
+    yield _constant(deployment, "gemm.fixed_time", machine.gemm.fixed_time, "s")
+    yield _constant(deployment, "attention.flop_efficiency", machine.attention.flop_efficiency, "1")
+    yield _constant(deployment, "attention.fixed_time", machine.attention.fixed_time, "s")
+    yield _constant(deployment, "elementwise.fixed_time", stack.elementwise.fixed_time, "s")
+    if deployment.group_devices > 1:
+        fastest = machine.collectives.one_shot or machine.collectives.two_shot or machine.collectives.bulk
+        yield _constant(deployment, "collectives.bandwidth_efficiency", fastest.bandwidth_efficiency, "1")
+        yield _constant(deployment, "collectives.latency", fastest.latency, "s")
     if any(group.moe for group in deployment.model.layers):
-        yield _constant(deployment, "routing.zipf_exponent", stack.routing.zipf_exponent, "1")
+        yield _constant(deployment, "experts.fixed_time", machine.experts.fixed_time, "s")
+        yield _constant(deployment, "routing.correlation", stack.routing.correlation, "1")
     yield _constant(deployment, "step_time", stack.step_time, "s")
     yield _constant(deployment, "sequence_time", stack.sequence_time, "s")
 

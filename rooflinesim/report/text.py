@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from rooflinesim.report.provenance import converted_formats
-from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.deployment import NETWORK, Deployment, reach_of
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import Precision
 from rooflinesim.specs.routing import Routing
@@ -62,10 +62,21 @@ def formats_line(precision: Precision, model: Model) -> str:
 
 def deployment_line(deployment: Deployment) -> str:
     """One line that says what is being asked about."""
-    ranks = deployment.tensor_parallel
-    devices = deployment.hardware.name if ranks == 1 else f"{ranks} x {deployment.hardware.name} (TP {ranks})"
+    count = deployment.devices
+    devices = deployment.hardware.name if count == 1 else f"{count} x {deployment.hardware.name} ({_split(deployment)})"
     formats = formats_line(deployment.precision, deployment.model)
     return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats}"
+
+
+def _split(deployment: Deployment) -> str:
+    """How a replica is spread over its devices."""
+    ways = {
+        "TP": deployment.tensor_parallel,
+        "DP": deployment.data_parallel,
+        "EP": deployment.expert_parallel,
+        "PP": deployment.pipeline_parallel,
+    }
+    return ", ".join(f"{way} {count}" for way, count in ways.items() if count > 1)
 
 
 def residency_line(deployment: Deployment, share: float, batch: int, context: int) -> str:
@@ -106,7 +117,8 @@ def routing_words(routing: Routing) -> str:
         words = f"by Zipf's law with exponent {routing.zipf_exponent:g}"
     else:
         words = "uniformly"
-    return f"{words}, neighbours alike by {percent(routing.overlap)}" if routing.overlap else words
+    alike = {"neighbours": routing.overlap, "sequences": routing.correlation}
+    return "".join([words, *(f", {which} alike by {percent(share)}" for which, share in alike.items() if share)])
 
 
 def deployment_notes(deployment: Deployment) -> Iterator[str]:
@@ -121,12 +133,17 @@ def deployment_notes(deployment: Deployment) -> Iterator[str]:
         if form == "bf16" and fp16_rate > hardware.dense_flop_rate[math]:
             advice = f"; --weights fp16 would run at {format_quantity(fp16_rate, 'FLOP/s')}"
         yield f"{hardware.name} has no {form} unit: values are converted and multiplied in {math} at {rate}{advice}"
-    if stack.band is None:
+    if not stack.bands:
         yield f"stack {stack.name} is a bound, not a prediction: it has no error band"
     if any(group.moe for group in deployment.model.layers):
         yield f"experts are chosen {routing_words(stack.routing)} ({stack.source_of('routing')}); see --routing"
-    if deployment.tensor_parallel > 1:
+    if deployment.devices > 1:
         yield "bytes, FLOPs and memory are those of one device of the group"
+    if deployment.group_devices > reach_of(deployment.hardware):
+        yield (
+            f"{deployment.group_devices} devices span hosts, which are assumed to be connected at"
+            f" {format_quantity(NETWORK.bandwidth, 'B/s')} per device"
+        )
     if hardware.memory_class == "SRAM":
         yield f"{hardware.name} keeps weights and KV in SRAM: its memory bandwidth is that of on-chip memory"
     if hardware.devices > 1:

@@ -14,38 +14,70 @@ from rooflinesim.units import quantity
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Deployment(Noun):
-    """One replica: `tensor_parallel` equal devices share every layer of the model."""
+    """One replica of a model on `devices` equal devices.
+
+    `tensor_parallel` devices share every layer. `data_parallel` such groups, each with its own sequences,
+    share the experts of a mixture: each device holds 1 / `expert_parallel` of them. `pipeline_parallel` stages
+    hold consecutive layers and pass one batch on.
+    """
 
     model: Model
     hardware: Hardware
     stack: Stack
     precision: Precision
     tensor_parallel: int = quantity("1", default=1, minimum=1, maximum=4096)
+    pipeline_parallel: int = quantity("1", default=1, minimum=1, maximum=4096)
+    expert_parallel: int = quantity("1", default=1, minimum=1, maximum=4096)
+    data_parallel: int = quantity("1", default=1, minimum=1, maximum=4096)
 
     def __post_init__(self) -> None:
         units.check(self)
-        if isinstance(self.tensor_parallel, bool) or self.tensor_parallel != int(self.tensor_parallel):
-            raise DomainError(f"tensor_parallel is {self.tensor_parallel!r}: it must be a whole number")
-        link_of(self)
+        for name in ("tensor_parallel", "pipeline_parallel", "expert_parallel", "data_parallel"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or value != int(value):
+                raise DomainError(f"{name} is {value!r}: it must be a whole number")
+        if self.pipeline_parallel > self.model.layer_count:
+            raise DomainError(
+                f"pipeline_parallel is {self.pipeline_parallel}, but {self.model.name} has"
+                f" {self.model.layer_count} layers; give at most one stage per layer"
+            )
+        if self.group_devices % self.expert_parallel:
+            raise DomainError(
+                f"expert_parallel is {self.expert_parallel}, which does not divide the {self.group_devices} devices"
+                " of a stage (tensor x data parallelism)"
+            )
+        if self.group_devices > 1 and reach_of(self.hardware) < 2:
+            raise UnsupportedError(f"{self.hardware.name} has no link to other devices in its profile; use --tp 1")
+
+    @property
+    def group_devices(self) -> int:
+        """Devices that work on a layer at the same time."""
+        return self.tensor_parallel * self.data_parallel
+
+    @property
+    def devices(self) -> int:
+        """All devices of the replica."""
+        return self.group_devices * self.pipeline_parallel
 
 
-def link_of(deployment: Deployment) -> Link | None:
-    """Connection over which the devices of a group exchange messages; None for one device.
+def reach_of(hardware: Hardware) -> int:
+    """Devices that the links of a profile connect directly."""
+    return max((link.devices for link in (hardware.link, hardware.host_link) if link), default=1)
 
-    The device's own link where it reaches all of them, else the host's.
 
-    Raises
-    ------
-    UnsupportedError : if no connection of the profile reaches that many devices.
+def link_of(hardware: Hardware, devices: int) -> Link | None:
+    """Connection over which devices exchange messages; None for one device.
+
+    The device's own link where it reaches all of them, else the host's, else the one that reaches most.
     """
-    ranks, hardware = deployment.tensor_parallel, deployment.hardware
-    if ranks == 1:
+    if devices == 1:
         return None
-    for link in (hardware.link, hardware.host_link):
-        if link and ranks <= link.devices:
+    links = [link for link in (hardware.link, hardware.host_link) if link]
+    for link in links:
+        if devices <= link.devices:
             return link
-    reach = max((link.devices for link in (hardware.link, hardware.host_link) if link), default=1)
-    raise UnsupportedError(
-        f"tensor parallelism {ranks}: {hardware.name} connects at most {reach} devices; use --tp {reach} or less"
-        " (links between hosts are not modelled)"
-    )
+    return max(links, key=lambda link: link.devices, default=None)
+
+
+NETWORK = Link(name="network between hosts", bandwidth=50e9, devices=4096)
+"""What connects hosts: one 400 Gb/s port per device, assumed."""

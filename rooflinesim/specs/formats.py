@@ -44,6 +44,19 @@ class NumberFormat(Noun):
         """Bytes per stored value, scales and zero points included [B]."""
         return self.bits / 8
 
+    @property
+    def is_weight_only(self) -> bool:
+        """Whether values are unpacked to 16 bits before they are multiplied."""
+        return self.value_bits < 16 and self.math[0] in ("bf16", "fp16", "fp32")
+
+    @property
+    def family(self) -> str:
+        """Formats whose kernels reach alike: 16-bit, int8, int4, q8_0, q4, mxfp4, fp8, nvfp4."""
+        families = {"mxfp4": "mxfp4", "nvfp4": "nvfp4", "q8": "q8_0", "q": "q4", "mxfp8": "fp8", "fp8": "fp8", "int8": "int8"}
+        if self.value_bits >= 16:
+            return "16-bit"
+        return next((family for start, family in families.items() if self.name.startswith(start)), "int4")
+
 
 _GGUF = "llama.cpp tools/quantize README, Llama-2-7B; other models differ by a few percent"
 _WEIGHT_ONLY = ("bf16", "fp16", "fp32")

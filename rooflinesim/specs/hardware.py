@@ -11,7 +11,7 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import MATH_FORMATS, NumberFormat
 from rooflinesim.units import quantity
 
-MemoryClass = Literal["HBM", "GDDR", "LPDDR", "DDR", "SRAM"]
+MemoryClass = Literal["HBM", "GDDR", "LPDDR", "Apple", "DDR", "SRAM"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -54,8 +54,7 @@ class Calibration(Noun):
     memory_efficiency: float | None = quantity("1", default=None, positive=True, maximum=1.0)
     flop_efficiency: Mapping[str, float] = quantity("1", default=None, positive=True, maximum=1.0)
     kernel_time: float | None = quantity("s", default=None)
-    ramp_time: float | None = quantity("s", default=None)
-    overlap_exponent: float | None = quantity("1", default=None, minimum=1.0)
+    exposed_share: float | None = quantity("1", default=None, maximum=1.0)
 
     def __post_init__(self) -> None:
         units.check(self)
@@ -109,6 +108,8 @@ class Hardware(Noun):
     @property
     def memory_class(self) -> MemoryClass:
         """Kind of memory that decides how much of its bandwidth software reaches."""
+        if self.vendor == "Apple":
+            return "Apple"
         kinds: tuple[MemoryClass, ...] = ("HBM", "GDDR", "LPDDR", "SRAM")
         return next((kind for kind in kinds if kind in self.memory_type.upper()), "DDR")
 

@@ -13,11 +13,12 @@ class Routing(Noun):
 
     `zipf_exponent` 0 is uniform. `frequencies` gives every expert's probability to be among a token's
     choices instead; they sum to the experts per token. `overlap` is the share by which neighbouring tokens of
-    one sequence repeat each other's choice.
+    one sequence repeat each other's choice, `correlation` that by which sequences of a batch do.
     """
 
     zipf_exponent: float = quantity("1", default=0.0)
     overlap: float = quantity("1", default=0.0, maximum=1.0)
+    correlation: float = quantity("1", default=0.0, maximum=1.0)
     frequencies: tuple[float, ...] = quantity("1", default=(), maximum=1.0)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,10 @@ from typing import Literal
 
 from rooflinesim import units
 from rooflinesim.nouns import Noun
+from rooflinesim.specs.attention_law import AttentionLaw
+from rooflinesim.specs.collective_law import CollectiveLaw
+from rooflinesim.specs.expert_law import ExpertLaw
+from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
 from rooflinesim.specs.routing import UNIFORM, Routing
 from rooflinesim.units import quantity
 
@@ -14,32 +18,13 @@ Launch = Literal["graphs", "eager"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class KernelLaw(Noun):
-    """Constants of one kind of kernel: time = fixed_time + smooth maximum of its roofs.
+    """Constants of a small kernel: time = fixed_time + the larger of its roofs.
 
-    `flop_efficiency` is the share of the dense rate that large problems reach; `ramp_time` the time a
-    kernel needs to fill the memory pipeline, by which its bandwidth saturates with bytes.
+    `flop_efficiency` is the share of the dense rate that large problems reach.
     """
 
     fixed_time: float = quantity("s")
     flop_efficiency: float = quantity("1", positive=True, maximum=1.0)
-    ramp_time: float = quantity("s", default=0.0)
-
-    def __post_init__(self) -> None:
-        units.check(self)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Collectives(Noun):
-    """Constants of the all-reduce algorithms that the software has; an absent algorithm is not tried.
-
-    A latency is that of one stage: a ring takes 2 (ranks - 1) stages, one-shot one, two-shot two.
-    """
-
-    bandwidth_efficiency: float = quantity("1", positive=True, maximum=1.0)
-    ring_latency: float | None = quantity("s", default=None)
-    one_shot_latency: float | None = quantity("s", default=None)
-    two_shot_latency: float | None = quantity("s", default=None)
-    in_switch_latency: float | None = quantity("s", default=None)
 
     def __post_init__(self) -> None:
         units.check(self)
@@ -58,45 +43,78 @@ class Band(Noun):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ArchitectureKernels(Noun):
+    """Constants of the kernels that the software has for one architecture of devices, where they differ."""
+
+    attention: AttentionLaw | None = None
+    experts: ExpertLaw | None = None
+    collectives: Mapping[str, CollectiveLaw] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Stack(Noun):
     """A way to run models: an engine and its version, or a class of engines.
 
-    `memory_efficiency` maps a memory class (HBM, GDDR, LPDDR, DDR, SRAM) to the share of its bandwidth
-    that streaming reaches. `overlap_exponent` is the order of the smooth maximum of compute and memory
-    time; None is the sharp maximum of the roofline. `launch` eager makes the host a floor:
-    `launch_time` per kernel. `uses_calibration` lets a device's measured values replace these constants.
-    `routing` is how the tokens of its workloads choose experts.
+    `memory_efficiency` maps a memory class (HBM, GDDR, LPDDR, Apple, DDR, SRAM) to the share of its bandwidth
+    that good kernels reach when they stream 16-bit weights, `memory_share` what the stack's reach of that, and
+    `weight_efficiency` what other weight formats reach of 16-bit ones, by family. Weight-only formats are unpacked on the vector units, `unpack_operations` per weight. Formats whose
+    math is narrower than activations pay a `quantization` kernel per product. `gemm_flop_efficiency` maps a math format to
+    the share of its dense rate that large products reach. `launch` eager makes the host a floor: `launch_time` per kernel.
+    `uses_calibration` lets a device's measured values replace these constants, `uses_cores` lets work divide
+    unevenly over a device's cores.
+
+    `step_time` is added to every step, `sequence_time` for every sequence, `layer_time` for every layer and
+    `stage_time` for every stage of a pipeline after the first. A prompt takes 1 / `prompt_efficiency` of what its
+    operations do. With `shards_head` false every tensor-parallel device computes the whole output head.
+    `routing` is how the tokens of its workloads choose experts. `architectures` holds kernels by architecture tag,
+    such as sm_90, and `collectives` constants by kind of link.
+
     `memory_utilization` is the share of device memory that the engine takes for weights and cache.
     `on_chip_share` of the last shared cache can hold a step's working set; its bandwidth is the
     profile's, else cores x clock x `on_chip_bandwidth_per_core_clock`, else on-chip reuse is left out.
-    `single_user_band` holds for one sequence on one device, `band` elsewhere; an ideal stack has none.
+    `bands` holds the error band of each kind of step on the devices it was `fitted_on`, `transfer_bands` that on
+    others; beyond `largest_batch` and `longest_context` both widen. An ideal stack has none.
     """
 
     name: str
     source: str
     aliases: tuple[str, ...] = ()
+    based_on: str = ""
+    fitted_on: tuple[str, ...] = ()
+    largest_batch: float = quantity("1", default=1024.0)
+    longest_context: float = quantity("tokens", default=32768.0)
     memory_efficiency: Mapping[str, float] = quantity("1", positive=True, maximum=1.0)
+    memory_share: float = quantity("1", default=1.0, positive=True, maximum=1.3)
+    weight_efficiency: Mapping[str, float] = quantity("1", default=None, positive=True, maximum=1.5)
+    unpack_operations: float = quantity("1", default=0.0)
+    quantization: Mapping[str, QuantizationLaw] = dataclasses.field(default_factory=dict)
     on_chip_efficiency: float = quantity("1", positive=True, maximum=1.0)
     on_chip_share: float = quantity("1", maximum=1.0)
     on_chip_bandwidth_per_core_clock: float | None = quantity("B", default=None, positive=True)
-    overlap_exponent: float | None = quantity("1", default=None, minimum=1.0)
-    gemm: KernelLaw
-    attention: KernelLaw
+    gemm: GemmLaw
+    gemm_flop_efficiency: Mapping[str, float] = quantity("1", positive=True, maximum=1.0)
+    attention: AttentionLaw
+    experts: ExpertLaw
     recurrent: KernelLaw
     elementwise: KernelLaw
-    collectives: Collectives
+    collectives: Mapping[str, CollectiveLaw]
+    architectures: Mapping[str, ArchitectureKernels] = dataclasses.field(default_factory=dict)
     launch: Launch = "graphs"
     launch_time: float = quantity("s", default=0.0)
     step_time: float = quantity("s", default=0.0)
     sequence_time: float = quantity("s", default=0.0)
     layer_time: float = quantity("s", default=0.0)
+    stage_time: float = quantity("s", default=0.0)
+    prompt_efficiency: float = quantity("1", default=1.0, positive=True, maximum=1.5)
+    shards_head: bool = True
     memory_utilization: float = quantity("1", positive=True, maximum=1.0)
     cache_block: int = quantity("tokens", default=1, minimum=1)
     has_rolling_window_cache: bool = True
     uses_calibration: bool = True
+    uses_cores: bool = True
     routing: Routing = UNIFORM
-    band: Band | None = None
-    single_user_band: Band | None = None
+    bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
+    transfer_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kinds: Mapping[str, Literal["fitted", "assumed", "measured"]] = dataclasses.field(default_factory=dict)
 

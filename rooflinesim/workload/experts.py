@@ -84,11 +84,15 @@ def distinct_skewed_experts(inclusion: np.ndarray, tokens: Array) -> Array:
 
 
 def independent_tokens(step: Step, routing: Routing) -> Array:
-    r"""Tokens of a step that choose experts independently: :math:`b (1 + (1 - r)(q - 1))` [tokens].
+    r"""Tokens of a step that choose experts independently [tokens].
 
-    That neighbouring tokens of one sequence choose alike is reported; the overlap r must be measured.
+    .. math:: (1 + (1 - c)(b - 1)) (1 + (1 - r)(q - 1))
+
+    That neighbouring tokens of one sequence choose alike is reported; the overlap r must be measured. The
+    correlation c of sequences is fitted to growth with batch. Below one sequence tokens count as they are.
     """
-    return step.batch * (1.0 + (1.0 - routing.overlap) * (step.new_tokens - 1.0))
+    sequences = np.where(step.batch > 1.0, 1.0 + (1.0 - routing.correlation) * (step.batch - 1.0), step.batch)
+    return sequences * (1.0 + (1.0 - routing.overlap) * (step.new_tokens - 1.0))
 
 
 def awake_experts(experts: int, active_experts: int, step: Step, routing: Routing) -> Array:
@@ -110,3 +114,12 @@ def _given_inclusion(experts: int, active_experts: int, routing: Routing) -> np.
             f" experts and each token takes {active_experts}; give one per expert, summing to {active_experts}"
         )
     return inclusion
+
+
+def distinct_ranks(experts: int, active_experts: int, ranks: int) -> float:
+    r"""Expected devices that one token is sent to when experts are dealt evenly over ranks [1].
+
+    .. math:: R \left(1 - \binom{E - E/R}{k} / \binom{E}{k}\right)
+    """
+    rest = experts - experts // ranks
+    return ranks * (1.0 - math.comb(rest, active_experts) / math.comb(experts, active_experts))

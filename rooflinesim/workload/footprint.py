@@ -15,24 +15,33 @@ from rooflinesim.workload.step import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Storage(Noun):
-    """How a deployment lays out memory: devices per layer, and the cache's block and window rules."""
+    """How a deployment lays out memory: devices per layer, and the cache's block and window rules.
+
+    `experts_over` devices share the experts; a stage holds `stage_share` of the layers.
+    """
 
     ranks: int = 1
+    experts_over: int = 1
+    stage_share: float = 1.0
     block: int = 1
     has_rolling_window: bool = True
 
 
-def resident_weight_bytes(model: Model, precision: Precision, ranks: int = 1) -> Mapping[str, float]:
+def resident_weight_bytes(
+    model: Model, precision: Precision, ranks: int = 1, experts_over: int | None = None
+) -> Mapping[str, float]:
     """Bytes of weights on one device, by part; parts that are not simulated are `vision` and `draft` [B].
 
     Matrices split over the ranks as they do in `forward`; embedding and head split by vocabulary; vectors
-    and small shared projections are copied to every rank.
+    and small shared projections are copied to every rank. Experts split over `experts_over` devices, which
+    are the ranks unless given.
     """
     parts = model_parameters(model)
     sizes: dict[str, float] = dict.fromkeys(parts, 0.0)
     for group in model.layers:
         for matrix in layer_matrices(group, model.hidden_size):
-            inputs, outputs = shard(matrix, ranks)
+            over = experts_over or ranks if matrix.part == "experts" else ranks
+            inputs, outputs = shard(matrix, over)
             elements = inputs * outputs * matrix.copies * group.count
             sizes[matrix.part] += format_of(matrix.part, precision).bytes * elements
     for part in ("embedding", "head", "other"):

@@ -18,24 +18,46 @@ from rooflinesim.specs.model import (
 from rooflinesim.specs.precision import Precision
 from rooflinesim.specs.routing import UNIFORM, Routing
 from rooflinesim.workload import attention as attend
-from rooflinesim.workload.experts import awake_experts
+from rooflinesim.workload.experts import awake_experts, distinct_ranks
 from rooflinesim.workload.matrices import Matrix, mixer_matrices, mlp_matrices
-from rooflinesim.workload.op import Op, gemm
+from rooflinesim.workload.op import AttentionShape, ExpertShape, GemmShape, Op, gemm
 from rooflinesim.workload.parameters import layer_parameters
 from rooflinesim.workload.step import Array, Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Pass(Noun):
-    """Everything that decides the operations of one forward pass; `ranks` devices share each layer."""
+    """Everything that decides the operations of one forward pass on one device.
+
+    `ranks` devices share each layer, each for its part of every token. `replicas` such groups, each with the
+    sequences of its own `step`, share the experts: every device holds `1 / expert_ranks` of them, cut into
+    `ranks x replicas / expert_ranks` slices.
+    """
 
     model: Model
     precision: Precision
     step: Step
     ranks: int = 1
+    replicas: int = 1
+    expert_ranks: int = 1
     routing: Routing = UNIFORM
 
+    @property
+    def together(self) -> Step:
+        """The step of all replicas, whose tokens meet at the experts."""
+        return dataclasses.replace(self.step, batch=self.step.batch * self.replicas)
+
+    @property
+    def expert_slices(self) -> int:
+        """Devices that share each expert."""
+        return self.ranks * self.replicas // self.expert_ranks
+
     def __post_init__(self) -> None:
+        if self.ranks * self.replicas % self.expert_ranks:
+            raise DomainError(
+                f"expert parallelism {self.expert_ranks} does not divide the {self.ranks * self.replicas} devices"
+                " of a group; give a divisor"
+            )
         for group in self.model.layers:
             mixer = group.mixer
             if isinstance(mixer, Attention):
@@ -120,8 +142,8 @@ def _layer(work: Pass, group: LayerGroup, prefix: str) -> Iterator[Op]:
     halves = 2 if group.mixer and group.feed_forward else 1
     norm_elements = vectors.pop("norms", 0.0) / halves
     if group.moe and "experts" in vectors:
-        awake = awake_experts(group.moe.experts, group.moe.active_experts, work.step, work.routing)
-        vectors["experts"] = vectors["experts"] / group.moe.active_experts * awake
+        awake = awake_experts(group.moe.experts, group.moe.active_experts, work.together, work.routing)
+        vectors["experts"] = vectors["experts"] / group.moe.active_experts * awake / work.expert_ranks
     blocks = []
     if group.mixer:
         blocks.append(("attention" if not group.recurrent else "recurrent", list(_mixer(work, group))))
@@ -129,6 +151,8 @@ def _layer(work: Pass, group: LayerGroup, prefix: str) -> Iterator[Op]:
         blocks.append(("mlp" if group.mlp else "moe", list(_feed_forward(work, group))))
     for name, ops in blocks:
         yield _norm(work, f"{prefix}{name}.norm", norm_elements, group.count)
+        if name == "moe" and work.replicas > 1 and group.moe:
+            ops = _exchanged(work, group.moe, ops, group.count)
         for op in ops:
             carried = vectors.pop(op.part, 0.0) if op.part else 0.0
             weight_bytes = op.weight_bytes + work.precision.vectors.bytes * carried
@@ -182,11 +206,13 @@ def _expert_op(work: Pass, moe: MoeMlp, matrix: Matrix, count: float) -> Op:
     r"""Product of each token with its experts' matrices; every awake expert's weights are read once.
 
     .. math:: F = 2 n k \cdot in \cdot out, \qquad Q_w = w \cdot in \cdot out \cdot A(n)
+
+    of which each of the expert ranks does an equal share; the busiest rank is not singled out.
     """
-    inputs, outputs = shard(matrix, work.ranks)
-    awake = awake_experts(moe.experts, moe.active_experts, work.step, work.routing)
+    inputs, outputs = shard(matrix, work.expert_slices)
+    awake = awake_experts(moe.experts, moe.active_experts, work.together, work.routing) / work.expert_ranks
     form = format_of(matrix.part, work.precision)
-    rows = work.step.tokens * moe.active_experts
+    rows = work.together.tokens * moe.active_experts / work.expert_ranks
     one = gemm(
         matrix.name,
         rows=rows,
@@ -197,7 +223,52 @@ def _expert_op(work: Pass, moe: MoeMlp, matrix: Matrix, count: float) -> Op:
         count=count,
         part=matrix.part,
     )
-    return dataclasses.replace(one, weight_bytes=one.weight_bytes * awake)
+    shape = ExpertShape(
+        rows=rows,
+        remote_rows=rows * (work.expert_ranks - 1.0),
+        awake=awake,
+        tokens=work.together.tokens,
+        sequences=work.together.batch,
+        experts=float(moe.experts),
+        active=float(moe.active_experts),
+        ranks=float(work.expert_ranks),
+        inputs=inputs,
+        outputs=outputs,
+    )
+    return dataclasses.replace(one, kind="experts", weight_bytes=one.weight_bytes * awake, shape=shape)
+
+
+def _exchanged(work: Pass, moe: MoeMlp, ops: list[Op], count: float) -> list[Op]:
+    r"""Operations of a block of experts with the exchange of tokens among the replicas around the experts.
+
+    Each device sends a token once to every other device that holds one of its experts, and gets the sum back:
+    :math:`n h \cdot D` elements, D the expected other devices. A device among the token's own tensor-parallel
+    group has the token already.
+    """
+    devices = min(distinct_ranks(moe.experts, moe.active_experts, work.expert_ranks), work.replicas)
+    width = moe.latent_size or work.model.hidden_size
+    sent = work.step.tokens / work.ranks * width * (devices if work.expert_ranks > 1 else work.replicas)
+
+    def exchange(name: str, element_bytes: float) -> Op:
+        return Op(
+            name=f"moe.{name}",
+            kind="all_to_all",
+            count=count,
+            form=work.precision.messages,
+            network_bytes=element_bytes * sent,
+            ranks=work.ranks * work.replicas,
+        )
+
+    first = next(index for index, op in enumerate(ops) if op.kind == "experts")
+    last = max(index for index, op in enumerate(ops) if op.kind == "experts")
+    element_bytes = work.precision.messages.bytes
+    return [
+        *ops[:first],
+        exchange("dispatch", element_bytes),
+        *ops[first : last + 1],
+        exchange("combine", element_bytes),
+        *ops[last + 1 :],
+    ]
 
 
 def _mixer(work: Pass, group: LayerGroup) -> Iterator[Op]:
@@ -258,6 +329,25 @@ def _attention(work: Pass, mixer: Attention, count: float) -> Op:
         flops=attend.attention_flops(mixer, step, work.ranks),
         kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
         activation_bytes=work.precision.activations.bytes * ends * step.tokens,
+        shape=_attention_shape(
+            step,
+            read,
+            elements / (mixer.key_size + mixer.value_size),
+            mixer.heads / work.ranks,
+            mixer.key_size + mixer.value_size,
+        ),
+    )
+
+
+def _attention_shape(step: Step, read: Array, kv_heads: float, heads: float, width: float) -> AttentionShape:
+    """Shape of attention whose heads are dealt evenly over the KV heads; keys and values have `width` elements."""
+    return AttentionShape(
+        batch=step.batch,
+        new_tokens=step.new_tokens,
+        read_tokens=read,
+        kv_heads=kv_heads,
+        group=heads / kv_heads,
+        pair_flops=2.0 * heads * width,
     )
 
 
@@ -290,6 +380,7 @@ def _indexer(work: Pass, mixer: Attention | LatentAttention, count: float) -> It
         form=work.precision.activations,
         flops=attend.indexer_flops(mixer, step),
         kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
+        shape=_attention_shape(step, read, 1.0, float(mixer.indexer.heads if mixer.indexer else 1), elements),
     )
 
 
@@ -307,6 +398,7 @@ def _latent_attention(work: Pass, mixer: LatentAttention, count: float) -> Op:
         flops=attend.latent_attention_flops(mixer, step, work.ranks),
         kv_bytes=work.precision.kv_cache.bytes * attend.cached_elements(mixer) * step.batch * read,
         activation_bytes=work.precision.activations.bytes * ends * step.tokens,
+        shape=_attention_shape(step, read, 1.0, heads, 2.0 * mixer.latent_size + mixer.rope_size),
     )
 
 
@@ -349,13 +441,17 @@ def _feed_forward(work: Pass, group: LayerGroup) -> Iterator[Op]:
 def _activation(work: Pass, matrix: Matrix, count: float) -> Op:
     """Activation function, and the product with the gate where there is one."""
     moved = matrix.outputs + matrix.heads
-    rows = work.step.tokens * matrix.active
+    if matrix.part == "experts":
+        rows = work.together.tokens * matrix.active / work.expert_ranks
+        share = moved / work.expert_slices
+    else:
+        rows, share = work.step.tokens, moved / work.ranks
     return Op(
         name=f"{matrix.name.rpartition('.')[0]}.activation",
         kind="elementwise",
         count=count,
         form=work.precision.activations,
-        activation_bytes=work.precision.activations.bytes * moved / work.ranks * rows,
+        activation_bytes=work.precision.activations.bytes * share * rows,
     )
 
 
@@ -390,6 +486,7 @@ def _head(work: Pass) -> Iterator[Op]:
             part="other",
             flops=2.0 * work.step.tokens * model.other_parameters / work.ranks,
             weight_bytes=precision.mlp.bytes * model.other_parameters / work.ranks,
+            shape=GemmShape(rows=work.step.tokens, inputs=1.0, outputs=model.other_parameters / work.ranks),
         )
     columns = model.vocabulary / work.ranks
     product = gemm(

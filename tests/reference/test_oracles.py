@@ -371,7 +371,7 @@ ORACLES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "oneshot_twoshot_switch": lambda i: collectives.two_shot_from_bytes(i["t"], i["lat"], i["bw"]),
     "tp_step": tensor_parallel_step,
     "tp_optimum_ring": best_ring,
-    "ep_distinct_ranks": lambda i: collectives.distinct_ranks(i["E"], i["k"], i["R"]),
+    "ep_distinct_ranks": lambda i: experts.distinct_ranks(i["E"], i["k"], i["R"]),
     "ep_max_load": lambda i: collectives.busiest_rank_tokens(i["n"], i["k"], i["R"]),
     "pp_bubble": lambda i: collectives.pipeline_bubble(i["p"], i["m"]),
     "smooth_max": lambda i: roofline.smooth_maximum(i["tc"], i["tm"], i["p"]),

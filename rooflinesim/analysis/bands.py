@@ -1,0 +1,60 @@
+"""How far off may a predicted time be? The band of the evidence that it rests on."""
+
+from typing import Literal
+
+import numpy as np
+
+from rooflinesim.analysis.timing import main_format
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.stack import Band
+from rooflinesim.workload.step import Array, Step
+
+Evidence = Literal["fitted", "transferred", "bound"]
+Kind = Literal["single", "single_quantised", "batched", "parallel", "experts", "prompt"]
+
+WIDENING = 1.5
+"""Power by which a band widens where batch or context lie outside what the stack was fitted on."""
+
+
+def evidence_of(deployment: Deployment) -> Evidence:
+    """What a prediction rests on: the stack was fitted on this device, or on others, or it is a bound without fit."""
+    stack = deployment.stack
+    if not stack.bands:
+        return "bound"
+    return "fitted" if deployment.hardware.name in stack.fitted_on else "transferred"
+
+
+def kind_of(deployment: Deployment, *, is_single: bool, is_prompt: bool) -> Kind:
+    """Kind of step by which bands are told apart."""
+    if is_prompt:
+        return "prompt"
+    if any(group.moe for group in deployment.model.layers):
+        return "experts"
+    if deployment.group_devices > 1:
+        return "parallel"
+    if not is_single:
+        return "batched"
+    return "single" if main_format(deployment).family == "16-bit" else "single_quantised"
+
+
+def band_of(deployment: Deployment, step: Step, *, is_prompt: bool = False) -> tuple[Array, Array]:
+    """Factors on predicted times between which 80 % of measurements are meant to lie; 1 and 1 without bands.
+
+    Outside the batches and contexts that the stack was fitted on, both are raised to a power.
+    """
+    if evidence_of(deployment) == "bound":
+        return 1.0, 1.0
+    stack = deployment.stack
+    bands = stack.bands if evidence_of(deployment) == "fitted" else {**stack.bands, **stack.transfer_bands}
+
+    def factors(band: Band) -> tuple[float, float]:
+        return band.low, band.high
+
+    several = factors(bands[kind_of(deployment, is_single=False, is_prompt=is_prompt)])
+    one = factors(bands[kind_of(deployment, is_single=True, is_prompt=is_prompt)])
+    is_single = np.asarray(step.batch) * step.new_tokens <= 1.0
+    is_outside = (step.batch > stack.largest_batch) | (step.context + step.new_tokens > stack.longest_context)
+    power = np.where(is_outside, WIDENING, 1.0)
+    low = np.where(is_single, one[0], several[0]) ** power
+    high = np.where(is_single, one[1], several[1]) ** power
+    return low, high

@@ -1,0 +1,102 @@
+"""How long do requests take per output token, prompts and full memory included?"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from rooflinesim.analysis.bands import band_of
+from rooflinesim.analysis.residency import resident_bytes, usable_memory
+from rooflinesim.analysis.timing import step_time
+from rooflinesim.nouns import Noun
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.workload.step import Array, Step
+
+Serving = Literal["decode", "static", "closed_loop", "first_token"]
+"""What a time per token was measured in: decode steps alone, whole static batches with their prompts inside,
+a closed loop that keeps a number of requests running, or the wait for the first token."""
+
+RESIDENT_SHARE = 0.92
+"""Share of device memory that engines fill before requests wait, where a measurement does not say [1]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Part(Noun):
+    """Forward passes that one output token waits for, `times` of each; a prompt scores its last token only."""
+
+    step: Step
+    times: Array
+    is_prompt: bool
+
+
+def request_parts(
+    deployment: Deployment, *, serving: Serving, batch: Array, prompt: Array, output: Array, context: Array
+) -> tuple[Part, ...]:
+    r"""Forward passes behind one output token of each request.
+
+    Decode: one step. Static: :math:`b / b_{fit}` steps of the batch that fits, and a batch of prompts over the
+    output. Closed loop: one step, and the prompts of the other requests that start in a request's lifetime,
+    :math:`(b - 1) / output`. First token: the prompt alone.
+
+    Parameters
+    ----------
+    batch : requests at once. [1] scalar or shape (points,)
+    prompt, output : tokens of a request; 0 where unknown. [tokens]
+    context : mean tokens cached during decoding. [tokens]
+    """
+    decode = Step(batch=batch, context=context)
+    asked = np.maximum(prompt, 1.0)
+    per_token = np.where((np.asarray(prompt) > 0) & (np.asarray(output) > 0), 1.0 / np.maximum(output, 1.0), 0.0)
+    match serving:
+        case "decode":
+            return (Part(step=decode, times=np.ones_like(batch), is_prompt=False),)
+        case "static":
+            fitting = np.minimum(batch, np.maximum(1.0, fitting_batch(deployment, context)))
+            return (
+                Part(step=Step(batch=fitting, context=context), times=batch / fitting, is_prompt=False),
+                Part(step=_prompt(batch, asked), times=per_token, is_prompt=True),
+            )
+        case "closed_loop":
+            return (
+                Part(step=decode, times=np.ones_like(batch), is_prompt=False),
+                Part(
+                    step=_prompt(np.ones_like(batch), asked),
+                    times=np.maximum(batch - 1.0, 0.0) * per_token,
+                    is_prompt=True,
+                ),
+            )
+        case "first_token":
+            return (Part(step=_prompt(batch, asked), times=np.ones_like(batch), is_prompt=True),)
+
+
+def _prompt(batch: Array, prompt: Array) -> Step:
+    return Step(batch=batch, new_tokens=prompt, context=0.0 * prompt, logit_tokens=np.ones_like(prompt))
+
+
+def fitting_batch(deployment: Deployment, context: Array) -> Array:
+    """Sequences of a context that fit into memory at once; infinite where the capacity is unknown [1]."""
+    capacity = deployment.hardware.memory_capacity
+    if usable_memory(deployment) is None or capacity is None:
+        return np.inf * np.ones_like(context)
+    none = resident_bytes(deployment, Step(batch=np.zeros_like(context), context=context))
+    one = resident_bytes(deployment, Step(batch=np.ones_like(context), context=context))
+    return np.maximum(RESIDENT_SHARE * capacity - none, 0.0) / (one - none)
+
+
+def request_time(
+    deployment: Deployment, *, serving: Serving, batch: Array, prompt: Array, output: Array, context: Array
+) -> tuple[Array, Array, Array]:
+    """Time per output token of a request, or to its first one, and the band's two ends [s].
+
+    Neglected: queueing beyond full memory, gaps between requests, prompts of different lengths.
+    """
+    parts = request_parts(
+        deployment, serving=serving, batch=batch, prompt=prompt, output=output, context=context
+    )
+    time: Array = 0.0
+    for part in parts:
+        share = deployment.stack.prompt_efficiency if part.is_prompt else 1.0
+        time = time + part.times * step_time(deployment, part.step).time / share
+    first = parts[0]
+    low, high = band_of(deployment, first.step, is_prompt=first.is_prompt)
+    return time, time * low, time * high

@@ -1,0 +1,1 @@
+"""VALIDATE: what was measured beside what was predicted, and constants fitted to it."""

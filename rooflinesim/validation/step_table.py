@@ -1,0 +1,153 @@
+"""Operations of many measured steps side by side, so that one evaluation of the laws times all of them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from rooflinesim.analysis.requests import Part
+from rooflinesim.analysis.timing import step_ops
+from rooflinesim.cost.machine import Machine, machine_of
+from rooflinesim.cost.step import op_cost
+from rooflinesim.nouns import Noun
+from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.formats import NumberFormat
+from rooflinesim.specs.hardware import math_format
+from rooflinesim.workload.experts import distinct_experts
+from rooflinesim.workload.op import ExpertShape, Op
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TimedRun(Noun):
+    """One measured time [s], and the forward passes behind it; `engine` names the stack that it is fitted to."""
+
+    id: str
+    engine: str
+    deployment: Deployment
+    parts: tuple[Part, ...]
+    time: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OpGroup(Noun):
+    """Operations of one kind and format from many runs: arrays of shape (operations,) in place of numbers.
+
+    `runs` says which run each belongs to, `counts` how often it runs per measured time, `is_prompt` in which phase.
+    """
+
+    op: Op
+    machine: Machine
+    rates: np.ndarray
+    runs: np.ndarray
+    counts: np.ndarray
+    is_prompt: np.ndarray
+
+
+class RowMachine(Machine):
+    """A machine whose constants are arrays, one value per operation of a group."""
+
+    rates: np.ndarray
+    efficiency: np.ndarray
+    gemm_constants: Any
+
+    def dense_rate(self, form: NumberFormat) -> Any:
+        """Dense rate of each operation's device [FLOP/s]."""
+        return self.rates
+
+    def flop_efficiency(self, math: str) -> Any:
+        """Share of the dense rate that large products reach, each operation's own [1]."""
+        return self.efficiency
+
+    def flop_rate(self, form: NumberFormat) -> Any:
+        """Rate that large products reach, each operation's own [FLOP/s]."""
+        return self.rates * self.efficiency
+
+    def gemm_law(self, form: NumberFormat) -> Any:
+        """Constants of products, arrays in place of numbers."""
+        quantization = self.quantization.get(form.family)
+        input_time = quantization.input_time if quantization else 0.0
+        return SimpleNamespace(**vars(self.gemm), input_time=input_time)
+
+
+def row_machine(base: Machine, rates: np.ndarray, efficiency: np.ndarray, **constants: Any) -> RowMachine:
+    """A machine with arrays for some constants and those of a base for the rest."""
+    machine = object.__new__(RowMachine)
+    for field in dataclasses.fields(Machine):
+        object.__setattr__(machine, field.name, constants.get(field.name, getattr(base, field.name)))
+    object.__setattr__(machine, "rates", rates)
+    object.__setattr__(machine, "efficiency", efficiency)
+    return machine
+
+
+def grouped(runs: Sequence[TimedRun]) -> tuple[OpGroup, ...]:
+    """Operations of all runs, gathered by everything that a law cannot take as an array."""
+    gathered: dict[Any, list[tuple[Op, Machine, float, int, float, bool]]] = {}
+    for index, run in enumerate(runs):
+        machine = machine_of(run.deployment)
+        for part in run.parts:
+            if not float(part.times):
+                continue
+            for op in step_ops(run.deployment, part.step):
+                if op.ranks > 1 or op.kind not in ("all_reduce", "all_gather", "all_to_all"):
+                    rate = run.deployment.hardware.dense_flop_rate[math_format(op.form, run.deployment.hardware)]
+                    key = _key(op, machine)
+                    gathered.setdefault(key, []).append(
+                        (op, machine, rate, index, float(part.times) * op.count, part.is_prompt)
+                    )
+    return tuple(_group(members) for members in gathered.values())
+
+
+def _key(op: Op, machine: Machine) -> tuple[Any, ...]:
+    network = (op.ranks, machine.host_devices) if op.ranks > 1 else ()
+    return op.kind, type(op.shape), op.form.name, bool(np.any(op.flops)), machine.attention.tensor_groups, *network
+
+
+def _group(members: list[tuple[Op, Machine, float, int, float, bool]]) -> OpGroup:
+    first = members[0][0]
+    numbers = ("flops", "weight_bytes", "kv_bytes", "activation_bytes", "network_bytes")
+    columns: dict[str, Any] = {name: np.array([float(getattr(m[0], name)) for m in members]) for name in numbers}
+    if first.shape is not None:
+        names = [field.name for field in dataclasses.fields(first.shape)]
+        columns["shape"] = type(first.shape)(
+            **{name: np.array([float(getattr(m[0].shape, name)) for m in members]) for name in names}
+        )
+    return OpGroup(
+        op=dataclasses.replace(first, count=1, **columns),
+        machine=members[0][1],
+        rates=np.array([m[2] for m in members]),
+        runs=np.array([m[3] for m in members]),
+        counts=np.array([m[4] for m in members]),
+        is_prompt=np.array([m[5] for m in members]),
+    )
+
+
+def group_time(group: OpGroup, machine: RowMachine, independence: np.ndarray) -> np.ndarray:
+    """Time of each operation of a group, once, for how independently each run's sequences choose experts [s]."""
+    op = group.op
+    if isinstance(op.shape, ExpertShape):
+        shape = op.shape
+        share = np.where(group.is_prompt, 1.0, independence[group.runs])
+        sequences = np.where(shape.sequences > 1.0, 1.0 + share * (shape.sequences - 1.0), shape.sequences)
+        choosers = sequences * shape.tokens / shape.sequences
+        awake = distinct_experts(shape.experts, shape.active, choosers) / shape.ranks
+        weight_bytes = op.weight_bytes / shape.awake * awake
+        op = dataclasses.replace(op, weight_bytes=weight_bytes, shape=dataclasses.replace(shape, awake=awake))
+    return np.broadcast_to(op_cost(op, machine).time, group.runs.shape)
+
+
+def summed(groups: Sequence[OpGroup], times: Sequence[np.ndarray], runs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Time of each run's decode steps and of its prompts, all operations together [s]."""
+    totals = np.zeros((2, runs))
+    for group, time in zip(groups, times, strict=True):
+        weighted = group.counts * time
+        for phase in (0, 1):
+            mine = group.is_prompt == bool(phase)
+            totals[phase] += np.bincount(group.runs[mine], weights=weighted[mine], minlength=runs)
+    return totals[0], totals[1]
+
+
+def spread(values: Mapping[str, np.ndarray], group: OpGroup) -> Mapping[str, np.ndarray]:
+    """Constants of each run, dealt to the operations of a group."""
+    return {name: value[group.runs] for name, value in values.items()}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from rooflinesim.config.files import parse_yaml, read_profile
+from rooflinesim.config.files import parse_yaml, profile_folder, read_profile
 from rooflinesim.errors import FileError, UnknownNameError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import number_format
@@ -70,13 +70,6 @@ class Resolution(Noun):
 
 
 @functools.cache
-def profile_folder(kind: Kind) -> Path:
-    """Folder of the shipped profiles: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / f"{kind}_profiles"
-    return inside if inside.is_dir() else package.parent / f"{kind}_profiles"
-
-
 @functools.cache
 def entries(kind: Kind) -> tuple[Entry, ...]:
     """All shipped profiles of a kind, by name; only their first two lines are read."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from rooflinesim.config.catalogue import read_model_file
 from rooflinesim.config.declared import build
-from rooflinesim.config.files import SPECS, parse_yaml, read_text
+from rooflinesim.config.files import SPECS, parse_yaml, read_text, shipped_stack
+from rooflinesim.config.inheritance import inherited
 from rooflinesim.errors import ProfileError
 
 
@@ -18,7 +19,7 @@ def kind_of(data: object, place: str) -> str:
     marks = {
         "hardware": ("memory_bandwidth", "dense_flop_rate", "memory_type"),
         "model": ("hidden_size", "layers", "vocabulary"),
-        "stack": ("memory_efficiency", "collectives", "gemm"),
+        "stack": ("memory_efficiency", "collectives", "gemm", "based_on"),
     }
     if isinstance(data, dict):
         for kind, keys in marks.items():
@@ -40,5 +41,7 @@ def check_file(path: Path) -> str:
         return "checkpoint" if is_checkpoint else "config"
     data = parse_yaml(read_text(path), path.name)
     kind = kind_of(data, path.name)
+    if kind == "stack" and isinstance(data, dict):
+        data = inherited(data, shipped_stack, path.name)
     build(SPECS[kind], data, path.name)
     return kind

@@ -2,11 +2,12 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from rooflinesim.config.assembly import assemble
+from rooflinesim.config.inheritance import inherited
 from rooflinesim.errors import FileError, ProfileError
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
@@ -18,6 +19,13 @@ _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SPECS: dict[str, type[Any]] = {"hardware": Hardware, "model": Model, "stack": Stack}
 """Kinds of profile, and the noun that each describes."""
+
+
+def profile_folder(kind: str) -> Path:
+    """Folder of the shipped profiles: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / f"{kind}_profiles"
+    return inside if inside.is_dir() else package.parent / f"{kind}_profiles"
 
 
 class _Loader(_BaseLoader):  # type: ignore[misc]
@@ -102,6 +110,20 @@ def _check_events(text: str, place: str) -> None:
             raise FileError(f"{place}: line {where}: nested more than {MAXIMUM_DEPTH} levels; no profile is")
 
 
+def shipped_stack(name: str) -> dict[str, Any]:
+    """Plain data of a shipped stack.
+
+    Raises
+    ------
+    ProfileError : if there is none of that name.
+    """
+    path = profile_folder("stack") / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml")))
+        raise ProfileError([f"based_on: no stack {name!r} is shipped; known: {known}"])
+    return cast(dict[str, Any], parse_yaml(read_text(path), path.name, is_shipped=True))
+
+
 def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
     """The hardware, model or stack that a YAML profile describes; a shipped one is not checked again.
 
@@ -113,6 +135,8 @@ def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
     data = parse_yaml(read_text(path), path.name, is_shipped=is_shipped)
     if not isinstance(data, dict):
         raise ProfileError([f"{path.name}: holds no keys; a {kind} profile is a mapping like 'name: ...'"])
+    if kind == "stack" and data.get("based_on"):
+        data = inherited(data, shipped_stack, path.name)
     if is_shipped:
         return assemble(SPECS[kind], data)
     from rooflinesim.config.declared import build

@@ -71,10 +71,12 @@ def whole_steps(rows: Array, step: float) -> Array:
 def computed_rows(rows: Array, law: GemmLaw) -> Array:
     """Rows that are computed, the empty ones of steps and tiles included [tokens].
 
-    Within one tile only the steps that hold rows are computed; from the second on, whole tiles.
+    Up to `vector_rows` kernels work row by row. Within one tile only the steps that hold rows are computed; from
+    the second on, whole tiles.
     """
     first = np.minimum(whole_steps(rows, law.row_step), law.tile_rows)
-    computed: Array = np.where(rows <= law.tile_rows, first, whole_steps(rows, law.tile_rows))
+    padded = np.where(rows <= law.tile_rows, first, whole_steps(rows, law.tile_rows))
+    computed: Array = np.where(rows <= law.vector_rows, rows, padded)
     return computed
 
 
@@ -89,7 +91,7 @@ def split_share(outputs: Array, cores: float | None, law: GemmLaw) -> Array:
     T is the tiles of one row of tiles, S the cores. A matrix split into many parts costs the full time of
     summing them, one that occupies the cores by itself none. Zero where kernels never split.
     """
-    if cores is None or law.input_time > 0:
+    if cores is None or np.any(np.asarray(law.input_time) > 0):
         return 0.0
     return 1.0 - np.minimum(column_tiles(outputs, law) / cores, 1.0)
 
@@ -105,7 +107,8 @@ def idle_core_ratio(inputs: Array, outputs: Array, cores: float | None, law: Gem
     tiles = column_tiles(outputs, law)
     most_parts = np.maximum(1.0, inputs / law.split_inputs)
     parts = np.floor(np.clip(cores / tiles, 1.0, most_parts))
-    busy = np.maximum(tiles, cores) if law.input_time > 0 else tiles * parts
+    never_splits = np.any(np.asarray(law.input_time) > 0)
+    busy = np.maximum(tiles, cores) if never_splits else tiles * parts
     ratio: Array = np.ceil(busy / cores) * cores / busy - 1.0
     return ratio
 

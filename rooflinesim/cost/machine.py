@@ -95,13 +95,16 @@ def machine_of(deployment: Deployment) -> Machine:
         weight_efficiency=stack.weight_efficiency or {},
         unpack_operations=stack.unpack_operations,
         vector_rate=hardware.dense_flop_rate.get("fp32"),
-        quantization=stack.quantization,
+        quantization=_quantization_at_clock(stack, clock),
         on_chip_bandwidth=on_chip_bandwidth(hardware, stack),
         cache_bytes=hardware.on_chip.cache_capacity * stack.on_chip_share,
         cores=float(hardware.cores) if hardware.cores and clock else None,
         clock_rate=clock if hardware.cores else None,
         gemm=gemm,
-        gemm_flop_efficiency={**stack.gemm_flop_efficiency, **(measured.flop_efficiency or {})},
+        gemm_flop_efficiency={
+            math: min(1.0, share * stack.flop_share)
+            for math, share in {**stack.gemm_flop_efficiency, **(measured.flop_efficiency or {})}.items()
+        },
         attention=own.attention or stack.attention,
         experts=own.experts or stack.experts,
         recurrent=stack.recurrent,
@@ -111,6 +114,17 @@ def machine_of(deployment: Deployment) -> Machine:
         link_bandwidth=link.bandwidth if link else 1.0,
         host_devices=reach_of(hardware),
     )
+
+
+def _quantization_at_clock(stack: Stack, clock_rate: float | None) -> Mapping[str, QuantizationLaw]:
+    """Kernels of narrow formats, the pace of one core that of the device's clock."""
+    if clock_rate is None:
+        return stack.quantization
+    scale = stack.gemm.reference_clock_rate / clock_rate
+    return {
+        family: dataclasses.replace(law, input_time=law.input_time * scale)
+        for family, law in stack.quantization.items()
+    }
 
 
 def architecture_tag(hardware: Hardware) -> str:

@@ -174,9 +174,10 @@ def _attention_time(op: Op, shape: AttentionShape, machine: Machine, bandwidth: 
     )
     if law.tensor_groups is None or machine.vector_rate is None:
         return time
-    vector = op.flops / (law.vector_efficiency * machine.vector_rate)
+    streamed = memory_time(op.memory_bytes, bandwidth) + law.ramp_time
+    vector = compute_time(op.flops, law.vector_efficiency * machine.vector_rate)
     is_vector = ~np.isin(shape.group, law.tensor_groups) & (np.asarray(shape.new_tokens) == 1.0)
-    return np.where(is_vector, smooth_maximum(time, vector, UNPACK_EXPONENT), time)
+    return np.where(is_vector, law.fixed_time + smooth_maximum(streamed, vector, law.overlap_exponent), time)
 
 
 def collective_time(op: Op, machine: Machine) -> Array:

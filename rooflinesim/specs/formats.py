@@ -131,8 +131,13 @@ MATH_FORMATS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 """Formats in which devices multiply; the keys of a profile's `dense_flop_rate`."""
 
 
+def _is_bits(text: str) -> bool:
+    """Whether a text is a plain number of bits, one to sixteen."""
+    return text.replace(".", "", 1).isdigit() and 1.0 <= float(text) <= 16.0
+
+
 def number_format(name: str) -> NumberFormat:
-    """The number format that goes by this name or alias, in any case, `_` or `-`.
+    """The number format that goes by this name or alias, in any case, `_` or `-`; exl2-4.0 has 4 bits on average.
 
     Raises
     ------
@@ -143,4 +148,7 @@ def number_format(name: str) -> NumberFormat:
         found = _ALIASES.get(spelling, spelling)
         if found in FORMATS:
             return FORMATS[found]
+    if wanted.startswith("exl2-") and _is_bits(wanted.removeprefix("exl2-")):
+        bits = float(wanted.removeprefix("exl2-"))
+        return NumberFormat(name=wanted, value_bits=bits, math=_WEIGHT_ONLY, covers_head=True)
     raise UnknownNameError(f"unknown number format {name!r}; known: {', '.join(FORMATS)}")

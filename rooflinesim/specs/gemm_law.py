@@ -18,7 +18,7 @@ class GemmLaw(Noun):
     `input_time` is what one core needs per input of a matrix, at the reference clock, in kernels that never split
     inputs: they are then as slow as one core goes through all of them. Zero means that kernels split.
     A tile has `tile_rows` by `tile_outputs`; a kernel of a single row of tiles computes rows in steps of
-    `row_step`. Inputs are split into parts of at least `split_inputs`.
+    `row_step`, one of up to `vector_rows` those that there are. Inputs are split into parts of at least `split_inputs`.
     """
 
     fixed_time: float = quantity("s")
@@ -29,6 +29,7 @@ class GemmLaw(Noun):
     reference_clock_rate: float = quantity("Hz", default=1.8e9, positive=True)
     tile_rows: int = quantity("tokens", default=64, minimum=1)
     row_step: int = quantity("tokens", default=16, minimum=1)
+    vector_rows: int = quantity("tokens", default=1)
     tile_outputs: int = quantity("1", default=64, minimum=1)
     split_inputs: int = quantity("1", default=512, minimum=1)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from rooflinesim.errors import UnknownNameError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.formats import FORMATS, NumberFormat, number_format
 from rooflinesim.specs.model import Model
@@ -31,11 +32,23 @@ class Precision(Noun):
     logits: NumberFormat = FORMATS["fp32"]
 
 
+_PARTS = ("attention", "mlp", "experts", "shared_experts", "head")
+
+
+def _part_format(text: str) -> tuple[str, NumberFormat]:
+    """A part of a model and its number format, from part=format."""
+    part, _, name = text.partition("=")
+    if part.strip() not in _PARTS or not name:
+        raise UnknownNameError(f"{text!r} names no part's format; write experts=mxfp4, with one of {', '.join(_PARTS)}")
+    return part.strip(), number_format(name)
+
+
 def precision_of(model: Model, *, weights: str | None = None, kv_cache: str | None = None) -> Precision:
     """Number formats of a run: what the checkpoint says, or else what is asked for.
 
     Asking for `weights` re-quantises every matrix of the layers; embedding and head follow only where the
-    format is one that covers them (16 and 32 bits, GGUF, gpt-fast int4), and vectors stay at 16 bits.
+    format is one that covers them (16 and 32 bits, GGUF, gpt-fast int4), and vectors stay at 16 bits. Parts
+    can differ: "q8_0,experts=mxfp4" names attention, mlp, experts, shared_experts or head after the first format.
     Activations are bf16, or fp16/fp32 where the weights are.
 
     Raises
@@ -60,11 +73,16 @@ def precision_of(model: Model, *, weights: str | None = None, kv_cache: str | No
         vectors = stored.exact.get("vectors", named)
         vision, draft = stored.exact.get("vision", vectors), stored.exact.get("draft", mlp)
     else:
-        matrices = number_format(weights)
-        attention = mlp = experts = shared_experts = draft = matrices
+        first, *others = weights.split(",")
+        matrices = number_format(first)
+        own = dict(_part_format(one) for one in others)
+        attention, mlp = own.get("attention", matrices), own.get("mlp", matrices)
+        experts, shared_experts = own.get("experts", matrices), own.get("shared_experts", matrices)
+        draft = matrices
         is_wide = matrices.group == 0 and matrices.name in ("fp32", "fp16", "bf16")
         named = vectors = vision = matrices if is_wide else FORMATS["bf16"]
-        head = embedding = matrices if matrices.covers_head else vectors
+        embedding = matrices if matrices.covers_head else vectors
+        head = own.get("head", embedding)
     # Vectors that a file holds in 32 bits do not make its activations so.
     wide = named if named.name in ("fp32", "fp16") else FORMATS["bf16"]
     return Precision(

@@ -59,7 +59,7 @@ class Stack(Noun):
     that good kernels reach when they stream 16-bit weights, `memory_share` what the stack's reach of that, and
     `weight_efficiency` what other weight formats reach of 16-bit ones, by family. Weight-only formats are unpacked on the vector units, `unpack_operations` per weight. Formats whose
     math is narrower than activations pay a `quantization` kernel per product. `gemm_flop_efficiency` maps a math format to
-    the share of its dense rate that large products reach. `launch` eager makes the host a floor: `launch_time` per kernel.
+    the share of its dense rate that good large products reach, `flop_share` is what the stack's reach of that. `launch` eager makes the host a floor: `launch_time` per kernel.
     `uses_calibration` lets a device's measured values replace these constants, `uses_cores` lets work divide
     unevenly over a device's cores.
 
@@ -93,6 +93,7 @@ class Stack(Noun):
     on_chip_bandwidth_per_core_clock: float | None = quantity("B", default=None, positive=True)
     gemm: GemmLaw
     gemm_flop_efficiency: Mapping[str, float] = quantity("1", positive=True, maximum=1.0)
+    flop_share: float = quantity("1", default=1.0, positive=True, maximum=1.5)
     attention: AttentionLaw
     experts: ExpertLaw
     recurrent: KernelLaw

@@ -35,7 +35,8 @@ PARAMETERS = (
     StackParameter(name="memory_efficiency.GDDR", start=0.86, width=0.04),
     StackParameter(name="memory_efficiency.LPDDR", start=0.85, width=0.08),
     StackParameter(name="memory_efficiency.Apple", start=0.70, width=0.15),
-    StackParameter(name="memory_share", start=1.0, width=1e-4, engine_width=0.05),
+    StackParameter(name="memory_efficiency.DDR", start=0.5, width=0.3),
+    StackParameter(name="memory_share", start=1.0, width=1e-4, engine_width=0.06),
     StackParameter(name="weight_efficiency.int8", start=0.87, width=0.1, engine_width=0.1),
     StackParameter(name="weight_efficiency.int4", start=0.90, width=0.1, engine_width=0.12),
     StackParameter(name="weight_efficiency.q4", start=0.97, width=0.1, engine_width=0.1),
@@ -47,23 +48,25 @@ PARAMETERS = (
     StackParameter(name="quantization.fp8.fixed_time", start=4e-6, width=0.2, engine_width=0.4),
     StackParameter(name="quantization.nvfp4.fixed_time", start=7e-6, width=0.2, engine_width=0.4),
     StackParameter(name="gemm.fixed_time", start=2.88e-6, width=0.05),
-    StackParameter(name="gemm.exposed_share", start=0.29, width=0.1, engine_width=0.2),
-    StackParameter(name="gemm_flop_efficiency", start=0.746, width=0.04, engine_width=0.15),
+    StackParameter(name="gemm.exposed_share", start=0.29, width=0.1, engine_width=0.5),
+    StackParameter(name="gemm_flop_efficiency", start=0.746, width=0.04),
+    StackParameter(name="flop_share", start=1.0, width=1e-4, engine_width=0.2),
     StackParameter(name="attention.fixed_time", start=10e-6, width=0.15, engine_width=0.3),
     StackParameter(name="attention.memory_efficiency", start=1.08, width=0.05, engine_width=0.2),
     StackParameter(name="attention.vector_efficiency", start=0.25, width=0.4),
     StackParameter(name="experts.fixed_time", start=9e-6, width=0.2, engine_width=0.4),
+    StackParameter(name="experts.flop_efficiency", start=0.45, width=0.1, engine_width=0.3),
     StackParameter(name="experts.memory_efficiency", start=1.05, width=0.06, engine_width=0.15),
     StackParameter(name="experts.batch_slowdown", start=1.25, width=0.1, engine_width=0.3),
     StackParameter(name="elementwise.fixed_time", start=3e-6, width=0.3, engine_width=0.5),
     StackParameter(name="step_time", start=120e-6, width=0.3, engine_width=0.5),
-    StackParameter(name="sequence_time", start=10e-6, width=0.4, engine_width=0.6),
+    StackParameter(name="sequence_time", start=10e-6, width=0.4, engine_width=0.8),
     StackParameter(name="stage_time", start=120e-6, width=0.4, engine_width=0.4),
     StackParameter(name="collectives.latency", start=7e-6, width=0.3, engine_width=0.4),
     StackParameter(name="collectives.rank_latency", start=0.5e-6, width=0.4, engine_width=0.3),
     StackParameter(name="collectives.PCIe.latency", start=6.24e-6, width=0.2, engine_width=0.2),
     StackParameter(name="routing.independence", start=0.25, width=0.4, engine_width=0.4),
-    StackParameter(name="prompt_efficiency", start=0.75, width=0.15, engine_width=0.2),
+    StackParameter(name="prompt_efficiency", start=0.9, width=0.06, engine_width=0.35),
 )
 """Starts are those of the kernel tables (GEMM, attention, experts, collectives) or a first look at published runs."""
 
@@ -92,7 +95,10 @@ class RunTable:
         self.vector_rate = np.array([m.vector_rate or np.nan for m in machines])
         self.link_bandwidth = np.array([m.link_bandwidth for m in machines])
         self.calibrated = np.array([_calibrated(d.hardware.calibration, "memory_efficiency") for d in deployments])
-        self.calibrated_rate = np.array([_calibrated(d.hardware.calibration, "flop_efficiency") for d in deployments])
+        self.calibrated_rate = {
+            math: np.array([_calibrated(d.hardware.calibration, "flop_efficiency", math) for d in deployments])
+            for math in ("bf16", "fp16", "fp8", "fp4", "int8", "fp32")
+        }
         self.exposed = np.array([_calibrated(d.hardware.calibration, "exposed_share") for d in deployments])
         self.layers = np.array([d.model.layer_count for d in deployments], dtype=np.float64)
         self.stages = np.array([d.pipeline_parallel - 1.0 for d in deployments])
@@ -128,7 +134,7 @@ class RunTable:
             return value[name][at]
 
         reached = np.ones(len(self.runs))
-        for name in ("HBM", "GDDR", "LPDDR", "Apple"):
+        for name in ("HBM", "GDDR", "LPDDR", "Apple", "DDR"):
             mine = self.memory_class == name
             reached[mine] = value[f"memory_efficiency.{name}"][mine]
         memory = _preferred(self.calibrated[at], reached[at], trusted) * constant("memory_share")
@@ -139,8 +145,9 @@ class RunTable:
             split_time=self.base.gemm.split_time * 1.8e9 / clock,
             exposed_share=_preferred(self.exposed[at], constant("gemm.exposed_share"), trusted),
         )
-        gemm.pop("input_time", None)
-        math_share = base.flop_efficiency(_math(group)) / base.gemm_flop_efficiency["bf16"]
+        shares = self.base.gemm_flop_efficiency
+        own_flops = constant("gemm_flop_efficiency") * shares.get(group.math, shares["bf16"]) / shares["bf16"]
+        flops = _preferred(self.calibrated_rate[group.math][at], own_flops, trusted) * constant("flop_share")
         attention = dict(vars_of(base.attention))
         attention.update(
             fixed_time=constant("attention.fixed_time"),
@@ -151,12 +158,13 @@ class RunTable:
         experts.update(
             fixed_time=constant("experts.fixed_time"),
             memory_efficiency=constant("experts.memory_efficiency"),
+            flop_efficiency=constant("experts.flop_efficiency"),
             batch_slowdown=np.maximum(constant("experts.batch_slowdown"), 1.0),
         )
         return row_machine(
             base,
             group.rates,
-            np.minimum(1.0, constant("gemm_flop_efficiency") * math_share),
+            np.minimum(1.0, flops),
             peak_bandwidth=self.peak_bandwidth[at],
             bandwidth=np.minimum(memory, 1.0) * self.peak_bandwidth[at],
             weight_efficiency={
@@ -170,7 +178,7 @@ class RunTable:
                 family: SimpleNamespace(
                     fixed_time=constant(f"quantization.{family}.fixed_time"),
                     value_bytes=self.base.quantization[family].value_bytes,
-                    input_time=self.base.quantization[family].input_time,
+                    input_time=self.base.quantization[family].input_time * 1.8e9 / clock,
                 )
                 for family in ("fp8", "nvfp4")
             },
@@ -205,14 +213,10 @@ def vars_of(noun: Any) -> dict[str, Any]:
     return {field.name: getattr(noun, field.name) for field in dataclasses.fields(noun)}
 
 
-def _math(group: OpGroup) -> str:
-    return group.op.form.math[0]
-
-
-def _calibrated(calibration: Any, name: str) -> float:
+def _calibrated(calibration: Any, name: str, math: str = "") -> float:
     value = getattr(calibration, name) if calibration else None
     if isinstance(value, Mapping):
-        value = value.get("bf16")
+        value = value.get(math)
     return np.nan if value is None else float(value)
 
 

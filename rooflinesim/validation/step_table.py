@@ -38,6 +38,7 @@ class OpGroup(Noun):
     """
 
     op: Op
+    math: str
     machine: Machine
     rates: np.ndarray
     runs: np.ndarray
@@ -67,8 +68,8 @@ class RowMachine(Machine):
     def gemm_law(self, form: NumberFormat) -> Any:
         """Constants of products, arrays in place of numbers."""
         quantization = self.quantization.get(form.family)
-        input_time = quantization.input_time if quantization else 0.0
-        return SimpleNamespace(**vars(self.gemm), input_time=input_time)
+        input_time = quantization.input_time if quantization else self.gemm.input_time
+        return SimpleNamespace(**{**vars(self.gemm), "input_time": input_time})
 
 
 def row_machine(base: Machine, rates: np.ndarray, efficiency: np.ndarray, **constants: Any) -> RowMachine:
@@ -101,7 +102,9 @@ def grouped(runs: Sequence[TimedRun]) -> tuple[OpGroup, ...]:
 
 def _key(op: Op, machine: Machine) -> tuple[Any, ...]:
     network = (op.ranks, machine.host_devices) if op.ranks > 1 else ()
-    return op.kind, type(op.shape), op.form.name, bool(np.any(op.flops)), machine.attention.tensor_groups, *network
+    math = math_format(op.form, machine.hardware)
+    flags = math, machine.attention.tensor_groups, machine.gemm.vector_rows
+    return op.kind, type(op.shape), op.form.name, bool(np.any(op.flops)), *flags, *network
 
 
 def _group(members: list[tuple[Op, Machine, float, int, float, bool]]) -> OpGroup:
@@ -115,6 +118,7 @@ def _group(members: list[tuple[Op, Machine, float, int, float, bool]]) -> OpGrou
         )
     return OpGroup(
         op=dataclasses.replace(first, count=1, **columns),
+        math=math_format(first.form, members[0][1].hardware),
         machine=members[0][1],
         rates=np.array([m[2] for m in members]),
         runs=np.array([m[3] for m in members]),

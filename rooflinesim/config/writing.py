@@ -1,0 +1,35 @@
+"""Profiles as YAML text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+
+class _Dumper(yaml.SafeDumper):
+    """Dumper that keeps the order of keys and writes short mappings on one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write equal values out each time."""
+        return True
+
+
+def _mapping(dumper: yaml.SafeDumper, data: Mapping[str, Any]) -> yaml.Node:
+    is_flat = not any(isinstance(value, (Mapping, list)) for value in data.values())
+    width = sum(len(f"{key}: {value}, ") for key, value in data.items())
+    node = dumper.represent_mapping("tag:yaml.org,2002:map", data.items())
+    node.flow_style = is_flat and width < 100
+    return node
+
+
+_Dumper.add_representer(dict, _mapping)
+
+
+def profile_text(data: Mapping[str, Any]) -> str:
+    """YAML text of a profile's plain data, keys in the given order."""
+    lines = [f"{key}: {yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1000).strip()}" for key, value in
+             data.items() if key in ("name", "aliases") and value]
+    rest = {key: value for key, value in data.items() if key not in ("name", "aliases")}
+    clean = [line.removesuffix("...").strip() for line in lines]
+    body = yaml.dump(rest, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True) if rest else ""
+    return "\n".join(clean) + "\n" + body

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rooflinesim.specs.attention_law import AttentionLaw
+from rooflinesim.specs.collective_law import CollectiveLaw, Exchange
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.expert_law import ExpertLaw
+from rooflinesim.specs.gemm_law import GemmLaw
 from rooflinesim.specs.hardware import Hardware, Link
 from rooflinesim.specs.model import Attention, DenseMlp, LayerGroup, Model
 from rooflinesim.specs.precision import precision_of
-from rooflinesim.specs.stack import Band, Collectives, KernelLaw, Stack
+from rooflinesim.specs.stack import Band, KernelLaw, Stack
 
 # The same examples in every run, and few of them: the suite is run often, on two cores.
 settings.register_profile(
@@ -23,7 +27,7 @@ settings.register_profile(
 )
 settings.load_profile("rooflinesim")
 
-MEMORY_CLASSES = ("HBM", "GDDR", "LPDDR", "DDR", "SRAM")
+MEMORY_CLASSES = ("HBM", "GDDR", "LPDDR", "Apple", "DDR", "SRAM")
 
 
 @pytest.fixture(scope="session")
@@ -76,27 +80,56 @@ def device(**changes: Any) -> Hardware:
     return dataclasses.replace(hardware, **changes)
 
 
-def kernel(fixed_time: float = 0.0, flop_efficiency: float = 1.0, ramp_time: float = 0.0) -> KernelLaw:
-    """Constants of one kind of kernel."""
-    return KernelLaw(fixed_time=fixed_time, flop_efficiency=flop_efficiency, ramp_time=ramp_time)
+KINDS = ("single", "single_quantised", "batched", "parallel", "experts", "prompt")
+
+
+def kernel(fixed_time: float = 0.0, flop_efficiency: float = 1.0) -> KernelLaw:
+    """Constants of a small kernel."""
+    return KernelLaw(fixed_time=fixed_time, flop_efficiency=flop_efficiency)
+
+
+def plain_gemm(fixed_time: float = 0.0, **changes: Any) -> GemmLaw:
+    """Products at their roofs, every row computed once."""
+    return GemmLaw(**{"fixed_time": fixed_time, "tile_rows": 1, "row_step": 1, **changes})
+
+
+def plain_attention(fixed_time: float = 0.0, **changes: Any) -> AttentionLaw:
+    """Attention at its roofs."""
+    free = {"memory_efficiency": 1.0, "flop_efficiency": 1.0, "start_time": 0.0, "start_tokens": 0.0}
+    tiles = {"tile_rows": 1, "row_step": 1, "overlap_exponent": None}
+    return AttentionLaw(**{"fixed_time": fixed_time, **free, **tiles, **changes})
+
+
+def plain_experts(fixed_time: float = 0.0, **changes: Any) -> ExpertLaw:
+    """Experts at their roofs."""
+    free = {"memory_efficiency": 1.0, "flop_efficiency": 1.0, "tile": 0.0, "overlap_exponent": None}
+    return ExpertLaw(**{"fixed_time": fixed_time, **free, **changes})
+
+
+def plain_collectives(efficiency: float = 1.0, latency: float = 0.0) -> CollectiveLaw:
+    """Exchanges at a share of the link's bandwidth."""
+    exchange = Exchange(latency=latency, bandwidth_efficiency=efficiency)
+    return CollectiveLaw(bulk=exchange, one_shot=exchange, gather=exchange, all_to_all=exchange)
 
 
 def ideal_stack(**changes: Any) -> Stack:
     """The pure roofline: efficiencies 1, no overheads, one byte never moved twice."""
-    free = kernel()
     stack = Stack(
         name="ideal",
         source="by definition",
         memory_efficiency=dict.fromkeys(MEMORY_CLASSES, 1.0),
         on_chip_efficiency=1.0,
         on_chip_share=1.0,
-        gemm=free,
-        attention=free,
-        recurrent=free,
-        elementwise=free,
-        collectives=Collectives(bandwidth_efficiency=1.0, ring_latency=0.0, one_shot_latency=0.0, two_shot_latency=0.0),
+        gemm=plain_gemm(),
+        gemm_flop_efficiency={"bf16": 1.0},
+        attention=plain_attention(),
+        experts=plain_experts(),
+        recurrent=kernel(),
+        elementwise=kernel(),
+        collectives={"default": plain_collectives()},
         memory_utilization=1.0,
         uses_calibration=False,
+        uses_cores=False,
     )
     return dataclasses.replace(stack, **changes)
 
@@ -110,19 +143,18 @@ def serving_stack(**changes: Any) -> Stack:
         on_chip_efficiency=0.9,
         on_chip_share=0.9,
         on_chip_bandwidth_per_core_clock=28.0,
-        overlap_exponent=1.85,
-        gemm=kernel(1.5e-6, 0.74, 2.3e-6),
-        attention=kernel(8e-6, 0.35),
+        gemm=GemmLaw(fixed_time=3e-6, split_time=2e-6, exposed_share=0.3, idle_core_loss=0.09),
+        gemm_flop_efficiency={"bf16": 0.74},
+        attention=AttentionLaw(fixed_time=8e-6, memory_efficiency=1.0, flop_efficiency=0.35),
+        experts=ExpertLaw(fixed_time=8e-6, memory_efficiency=1.0, flop_efficiency=0.4, tile=16.0),
         recurrent=kernel(8e-6, 0.35),
         elementwise=kernel(2.5e-6),
-        collectives=Collectives(
-            bandwidth_efficiency=0.65, ring_latency=1.1e-6, one_shot_latency=5e-6, two_shot_latency=4.5e-6
-        ),
+        collectives={"default": plain_collectives(0.65, 5e-6)},
         step_time=120e-6,
         sequence_time=10e-6,
         memory_utilization=0.9,
         cache_block=16,
-        band=Band(low=0.5, high=2.0, source="made up"),
+        bands={kind: Band(low=0.5, high=2.0, source="made up") for kind in KINDS},
     )
     return dataclasses.replace(stack, **changes)
 

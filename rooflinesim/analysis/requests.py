@@ -90,9 +90,7 @@ def request_time(
 
     Neglected: queueing beyond full memory, gaps between requests, prompts of different lengths.
     """
-    parts = request_parts(
-        deployment, serving=serving, batch=batch, prompt=prompt, output=output, context=context
-    )
+    parts = request_parts(deployment, serving=serving, batch=batch, prompt=prompt, output=output, context=context)
     time: Array = 0.0
     for part in parts:
         share = deployment.stack.prompt_efficiency if part.is_prompt else 1.0

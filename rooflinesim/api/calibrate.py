@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rooflinesim.analysis.bands import kind_of
+from rooflinesim.analysis.requests import request_time
 from rooflinesim.api.measured import known_hardware, known_stack, regime, timed_runs
 from rooflinesim.config.files import parse_yaml, profile_folder, read_text
 from rooflinesim.config.labels import device_reading
@@ -32,6 +33,10 @@ FITTED_KEYS = (
 """Keys of a stack file that hold fitted numbers only; in others, design facts stand beside them."""
 
 
+WEAK = 1.9
+"""Measured time of a single user over the roofline from which derived runs say nothing about kernels [1]."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class RunData(Noun):
     """Measured runs laid out for fitting, with the weight of each; rows that cannot be used are counted."""
@@ -42,11 +47,12 @@ class RunData(Noun):
     skipped: tuple[Skipped, ...]
 
 
-def run_data(tables: Sequence[Table]) -> RunData:
-    """Deployments of measurement files, ready to fit.
+def run_data(tables: Sequence[Table], *, keeps_only_fitted: bool = False) -> RunData:
+    """Deployments of measurement files, ready to fit; without those of no weight if so asked.
 
     A run weighs less the more runs share its engine, model, device, format and source; derived numbers (prompts
-    inside, first tokens) weigh half. Requests that queue for memory and waits of busy servers have no weight.
+    inside, first tokens) weigh half. Requests that queue for memory and waits of busy servers have no weight, nor
+    have derived runs of an engine that takes more than `WEAK` times the roofline for one user on that device.
     """
     runs: list[MeasuredRun] = []
     skipped: list[Skipped] = []
@@ -58,6 +64,8 @@ def run_data(tables: Sequence[Table]) -> RunData:
         skipped.extend(bad)
     base = known_stack("generic")
     timed, kept, missing = timed_runs(runs, base)
+    fitting = [index for index, weight in enumerate(_weights(timed, kept)) if weight > 0 or not keeps_only_fitted]
+    timed, kept = [timed[index] for index in fitting], [kept[index] for index in fitting]
     if not timed:
         raise UnsupportedError("no row of the files can be fitted: " + _reasons([*skipped, *missing]))
     return RunData(
@@ -79,13 +87,29 @@ def _weights(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> np.ndarr
         for one, run in zip(timed, runs, strict=True)
     ]
     counted = Counter(cluster)
+    weak = _weak(timed, runs)
     weights = []
     for key, one, run in zip(cluster, timed, runs, strict=True):
         is_derived = run.serving == "first_token" or "derived" in run.labels.get("notes", "")
         is_busy = run.serving == "first_token" and run.labels["kind"] == "serving"
         is_queued = "derived" in run.labels.get("notes", "") and float(one.parts[0].times) > 1.0
-        weights.append(0.0 if is_busy or is_queued else (0.5 if is_derived else 1.0) / np.sqrt(counted[key]))
+        is_weak = is_derived and (one.engine, run.device) in weak
+        weights.append(0.0 if is_busy or is_queued or is_weak else (0.5 if is_derived else 1.0) / np.sqrt(counted[key]))
     return np.array(weights)
+
+
+def _weak(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> set[tuple[str, str]]:
+    """Engines and devices whose derived single-user runs on one device are far from any roofline."""
+    ideal = known_stack("ideal")
+    ratios: dict[tuple[str, str], list[float]] = {}
+    for one, run in zip(timed, runs, strict=True):
+        if "derived" in run.labels.get("notes", "") and run.batch == 1 and one.deployment.devices == 1:
+            asked = dataclasses.replace(one.deployment, stack=ideal)
+            bound = request_time(
+                asked, serving=run.serving, batch=1.0, prompt=run.prompt, output=run.output, context=run.context
+            )[0]
+            ratios.setdefault((one.engine, run.device), []).append(run.time / float(bound))
+    return {key for key, found in ratios.items() if np.median(found) > WEAK}
 
 
 def group_names(data: RunData, leave_out: LeaveOut) -> np.ndarray:
@@ -107,9 +131,7 @@ def _family(name: str) -> str:
     return "A100" if name.upper().startswith("A100") else name
 
 
-def left_out_times(
-    data: RunData, leave_out: LeaveOut, report: Callable[[int, int], None] = lambda done, of: None
-) -> np.ndarray:
+def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, int], None] | None = None) -> np.ndarray:
     """Time of each run by fits in which everything of its group was left out [s].
 
     A device that is left out loses its own measured constants too. Runs without weight are predicted, not fitted.
@@ -122,7 +144,8 @@ def left_out_times(
         known = ~out if leave_out == "gpu" else None
         fitted = fit_stacks(data.table, np.where(out, 0.0, data.weights), known=known)
         predicted[out] = data.table.predicted(fitted.logarithms(data.table.engines), known)[out]
-        report(done + 1, len(groups))
+        if report:
+            report(done + 1, len(groups))
     return predicted
 
 
@@ -157,7 +180,9 @@ def stack_files(
         kept = own if is_class else {key: value for key, value in own.items() if key not in FITTED_KEYS}
         whole = _over(kept, numbers)
         mine = used if is_class else used & (table.engines == engine)
-        devices = sorted({known_hardware(device_reading(run.device).name).name for run, m in zip(data.runs, mine, strict=True) if m})
+        devices = sorted(
+            {known_hardware(device_reading(run.device).name).name for run, m in zip(data.runs, mine, strict=True) if m}
+        )
         count = int(mine.sum())
         whole["source"] = own["source"] if is_class else _source(engine, count, numbers, source)
         if not is_class:

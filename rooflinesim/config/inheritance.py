@@ -21,7 +21,9 @@ def inherited(data: Mapping[str, Any], parent: Callable[[str], Mapping[str, Any]
     chain = [dict(data)]
     while isinstance(chain[-1].get("based_on"), str) and chain[-1]["based_on"]:
         if len(chain) > MAXIMUM_GENERATIONS:
-            raise ProfileError([f"{place}: based_on: more than {MAXIMUM_GENERATIONS} profiles in a row; name one directly"])
+            raise ProfileError(
+                [f"{place}: based_on: more than {MAXIMUM_GENERATIONS} profiles in a row; name one directly"]
+            )
         chain.append(dict(parent(chain[-1]["based_on"])))
     whole: dict[str, Any] = {}
     for generation in reversed(chain[1:]):

@@ -9,7 +9,7 @@ import yaml
 class _Dumper(yaml.SafeDumper):
     """Dumper that keeps the order of keys and writes short mappings on one line."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _data: Any) -> bool:
         """Write equal values out each time."""
         return True
 
@@ -27,8 +27,11 @@ _Dumper.add_representer(dict, _mapping)
 
 def profile_text(data: Mapping[str, Any]) -> str:
     """YAML text of a profile's plain data, keys in the given order."""
-    lines = [f"{key}: {yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1000).strip()}" for key, value in
-             data.items() if key in ("name", "aliases") and value]
+    lines = [
+        f"{key}: {yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=1000).strip()}"
+        for key, value in data.items()
+        if key in ("name", "aliases") and value
+    ]
     rest = {key: value for key, value in data.items() if key not in ("name", "aliases")}
     clean = [line.removesuffix("...").strip() for line in lines]
     body = yaml.dump(rest, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True) if rest else ""

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-from rooflinesim.errors import UnsupportedError
-from rooflinesim.specs.stack import Collectives
 from rooflinesim.workload.step import Array
 
 
@@ -50,43 +48,6 @@ def in_switch_time(ranks: Array, message_bytes: Array, latency: Array, bandwidth
 def two_shot_from_bytes(ranks: int, latency: float, bandwidth: float) -> float:
     r"""Message from which two-shot beats one-shot, :math:`\ell\, bw\, t / ((t - 1)(t - 2))` [B]."""
     return math.inf if ranks < 3 else latency * bandwidth * ranks / ((ranks - 1) * (ranks - 2))
-
-
-def all_reduce_time(ranks: int, message_bytes: Array, bandwidth: float, collectives: Collectives) -> Array:
-    """Time of the fastest all-reduce that the software has; zero for one device [s].
-
-    Raises
-    ------
-    UnsupportedError : if it has none.
-    """
-    if ranks == 1:
-        return 0.0 * message_bytes
-    reached = bandwidth * collectives.bandwidth_efficiency
-    algorithms = (
-        (ring_time, collectives.ring_latency),
-        (one_shot_time, collectives.one_shot_latency),
-        (two_shot_time, collectives.two_shot_latency),
-        (in_switch_time, collectives.in_switch_latency),
-    )
-    times = [time(ranks, message_bytes, latency, reached) for time, latency in algorithms if latency is not None]
-    if not times:
-        raise UnsupportedError(
-            "collectives: no all-reduce has a latency; give one, like one_shot_latency: 5 us, or use --tp 1"
-        )
-    fastest = times[0]
-    for time in times[1:]:
-        fastest = np.minimum(fastest, time)
-    return fastest
-
-
-def all_gather_time(ranks: int, message_bytes: Array, bandwidth: float, collectives: Collectives) -> Array:
-    """Time in which every device reads the share of all others directly; zero for one device [s]."""
-    if ranks == 1:
-        return 0.0 * message_bytes
-    latency = collectives.one_shot_latency
-    reached = bandwidth * collectives.bandwidth_efficiency
-    stage = latency if latency is not None else (collectives.ring_latency or 0.0) * (ranks - 1)
-    return stage + (ranks - 1.0) * message_bytes / reached
 
 
 def best_ring_ranks(single_device_time: Array, layers: int, latency: float) -> Array:

@@ -11,12 +11,12 @@ from rooflinesim.units import quantity
 class ExpertLaw(Noun):
     """Constants of one product of tokens with their experts' matrices; a gated layer has two such products.
 
-    `fixed_time` is paid per product; `depth_time` per input feature, which a tile works through one after
-    another however many cores wait. `memory_efficiency` is the share of the bandwidth that the law is given (in a
-    step, what streaming weights reaches) that awake experts reach, `flop_efficiency` that of the dense rate. Rows of an expert are padded to `tile`.
-    Sorting, scattering and activating pass `grouping_passes` times over the rows, and over `remote_share` of the
-    rows whose experts other ranks hold. Steps of more than one token stream weights `batch_slowdown` times slower,
-    where the kernel for a single token is another one.
+    `fixed_time` is paid per product; `depth_time` per input feature, which a tile works through one after another
+    however many cores wait. `memory_efficiency` is the share of the bandwidth that the law is given (in a step,
+    what streaming weights reaches) that awake experts reach, `flop_efficiency` that of the dense rate. Rows of an
+    expert are padded to `tile`. Sorting, scattering and activating pass `grouping_passes` times over the rows, and
+    over `remote_share` of the rows whose experts other ranks hold. Steps of more than one token stream weights
+    `batch_slowdown` times slower, where the kernel for a single token is another one.
     """
 
     fixed_time: float = quantity("s")

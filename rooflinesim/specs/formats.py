@@ -52,7 +52,15 @@ class NumberFormat(Noun):
     @property
     def family(self) -> str:
         """Formats whose kernels reach alike: 16-bit, int8, int4, q8_0, q4, mxfp4, fp8, nvfp4."""
-        families = {"mxfp4": "mxfp4", "nvfp4": "nvfp4", "q8": "q8_0", "q": "q4", "mxfp8": "fp8", "fp8": "fp8", "int8": "int8"}
+        families = {
+            "mxfp4": "mxfp4",
+            "nvfp4": "nvfp4",
+            "q8": "q8_0",
+            "q": "q4",
+            "mxfp8": "fp8",
+            "fp8": "fp8",
+            "int8": "int8",
+        }
         if self.value_bits >= 16:
             return "16-bit"
         return next((family for start, family in families.items() if self.name.startswith(start)), "int4")

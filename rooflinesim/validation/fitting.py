@@ -97,9 +97,7 @@ def fit(
     values = dict(zip(names, map(float, np.exp(solution.x)), strict=True))
     errors = _standard_errors(solution.jac, solution.fun, names)
     at_bound = np.minimum(solution.x - low, high - solution.x) < 1e-3
-    missing = tuple(
-        name for name, bound in zip(names, at_bound, strict=True) if bound or errors[name] > IDENTIFIABLE
-    )
+    missing = tuple(name for name, bound in zip(names, at_bound, strict=True) if bound or errors[name] > IDENTIFIABLE)
     apart = np.abs(predict(values) / measured - 1.0)
     return Fit(
         values=values,

@@ -256,7 +256,12 @@ def _serving(row: Mapping[str, str], layout: Layout, prompt: float, output: floa
     if row["kind"] == "serving" and prompt and output and not layout.is_disaggregated:
         return "closed_loop"
     is_whole_batch = row["kind"] == "static_batch" and row["metric"] == "tok_per_s_total" and not is_pure
-    if is_whole_batch and re.search(r"static inference|tensorrt", f"{words} {row['engine']}".lower()) and prompt and output:
+    if (
+        is_whole_batch
+        and re.search(r"static inference|tensorrt", f"{words} {row['engine']}".lower())
+        and prompt
+        and output
+    ):
         return "static"
     return "decode"
 

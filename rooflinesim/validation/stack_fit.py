@@ -117,7 +117,10 @@ class RunTable:
         Runs of `known` false are timed without what was measured on their device.
         """
         value = {name: np.exp(logarithms[:, index]) for name, index in _INDEX.items()}
-        times = [group_time(group, self._machine(group, value, known), value["routing.independence"]) for group in self.groups]
+        times = [
+            group_time(group, self._machine(group, value, known), value["routing.independence"])
+            for group in self.groups
+        ]
         decode, prompt = summed(self.groups, times, len(self.runs))
         software = value["step_time"] + self.layer_time * self.layers + value["stage_time"] * self.stages
         decode = decode + self.passes[0] * software + self.sequences[0] * value["sequence_time"]

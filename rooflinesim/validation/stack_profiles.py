@@ -50,7 +50,9 @@ def stack_data(values: Mapping[str, float], base: Stack) -> dict[str, Any]:
                 if two_shot is not None:
                     scale = value / two_shot.latency
                     _put(data, ("collectives", "PCIe", "two_shot", "latency"), _time(value))
-                    _put(data, ("collectives", "PCIe", "two_shot", "rank_latency"), _time(two_shot.rank_latency * scale))
+                    _put(
+                        data, ("collectives", "PCIe", "two_shot", "rank_latency"), _time(two_shot.rank_latency * scale)
+                    )
             case ["collectives", last]:
                 _put(data, ("collectives", "default", "one_shot", last), _time(value))
             case ["experts", "batch_slowdown"]:
@@ -86,7 +88,11 @@ def bands(ratios: np.ndarray, kinds: Iterable[str], source: str) -> dict[str, An
     for kind in ("single", "single_quantised", "batched", "parallel", "experts", "prompt"):
         mine = ratios[kinds == kind]
         low, high = np.quantile(mine, BAND_QUANTILES) if mine.size >= FEWEST_BAND_ROWS else every
-        count = f"{mine.size} runs" if mine.size >= FEWEST_BAND_ROWS else f"all {ratios.size} runs, {mine.size} of this kind"
+        count = (
+            f"{mine.size} runs"
+            if mine.size >= FEWEST_BAND_ROWS
+            else f"all {ratios.size} runs, {mine.size} of this kind"
+        )
         found[kind] = {
             "low": _rounded(min(float(low), 0.98)),
             "high": _rounded(max(float(high), 1.02)),

@@ -53,15 +53,15 @@ class RowMachine(Machine):
     efficiency: np.ndarray
     gemm_constants: Any
 
-    def dense_rate(self, form: NumberFormat) -> Any:
+    def dense_rate(self, _form: NumberFormat) -> Any:
         """Dense rate of each operation's device [FLOP/s]."""
         return self.rates
 
-    def flop_efficiency(self, math: str) -> Any:
+    def flop_efficiency(self, _math: str) -> Any:
         """Share of the dense rate that large products reach, each operation's own [1]."""
         return self.efficiency
 
-    def flop_rate(self, form: NumberFormat) -> Any:
+    def flop_rate(self, _form: NumberFormat) -> Any:
         """Rate that large products reach, each operation's own [FLOP/s]."""
         return self.rates * self.efficiency
 

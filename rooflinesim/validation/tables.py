@@ -13,8 +13,16 @@ from rooflinesim.errors import FileError
 from rooflinesim.nouns import Noun
 
 TableKind = Literal[
-    "deployments", "speculation", "serving", "gemm", "decode_attention", "context_attention", "moe", "collectives",
-    "mlp", "own",
+    "deployments",
+    "speculation",
+    "serving",
+    "gemm",
+    "decode_attention",
+    "context_attention",
+    "moe",
+    "collectives",
+    "mlp",
+    "own",
 ]
 
 COLUMNS: Mapping[TableKind, tuple[str, ...]] = {
@@ -71,7 +79,9 @@ def kind_of_columns(columns: Sequence[str], place: str) -> TableKind:
             return kind
     nearest = max(COLUMNS, key=lambda kind: len(given & set(COLUMNS[kind])) / len(COLUMNS[kind]))
     missing = [column for column in COLUMNS[nearest] if column not in given]
-    hints = [f"{column!r} for {found[0]!r}?" for column in missing if (found := difflib.get_close_matches(column, given, 1))]
+    hints = [
+        f"{column!r} for {found[0]!r}?" for column in missing if (found := difflib.get_close_matches(column, given, 1))
+    ]
     hint = f" (is {' '.join(hints)})" if hints else ""
     raise FileError(
         f"{place}: fits no kind of measurements ({', '.join(COLUMNS)}); nearest is {nearest}, which also needs the"

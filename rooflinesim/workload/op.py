@@ -64,8 +64,9 @@ Shape = GemmShape | ExpertShape | AttentionShape
 class Op(Noun):
     """One kernel's work on one device, `count` times in a step; counts below are those of one time.
 
-    `form` is the number format whose math the FLOPs run in, `shape` what decides how well they fill a device. `kv_bytes` are cache and recurrent-state
-    traffic, `network_bytes` the message of a collective over `ranks` devices.
+    `form` is the number format whose math the FLOPs run in, `shape` what decides how well they fill a device.
+    `kv_bytes` are cache and recurrent-state traffic, `network_bytes` the message of a collective over `ranks`
+    devices.
     """
 
     name: str

@@ -5,8 +5,12 @@ import math
 
 from hypothesis import strategies as st
 
+from rooflinesim.specs.attention_law import AttentionLaw
+from rooflinesim.specs.collective_law import CollectiveLaw, Exchange
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.formats import FORMATS
+from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
 from rooflinesim.specs.hardware import Hardware, Link, OnChipMemory
 from rooflinesim.specs.model import (
     Attention,
@@ -23,7 +27,7 @@ from rooflinesim.specs.model import (
 )
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.routing import Routing
-from rooflinesim.specs.stack import Band, Collectives, KernelLaw, Stack
+from rooflinesim.specs.stack import Band, KernelLaw, Stack
 from rooflinesim.workload.step import Step
 
 RANKS = (1, 1, 1, 2, 4, 8)
@@ -247,28 +251,72 @@ def stacks(draw: st.DrawFn, *, has_fixed_times: bool | None = None) -> Stack:
     has_times = draw(st.booleans()) if has_fixed_times is None else has_fixed_times
     time = seconds if has_times else lambda _: st.just(0.0)
 
-    laws = st.builds(KernelLaw, fixed_time=time(1e-4), flop_efficiency=shares(), ramp_time=time(1e-5))
-    gemm, other = draw(laws), draw(laws)
-    latencies = st.one_of(st.none(), time(1e-5))
+    other = draw(st.builds(KernelLaw, fixed_time=time(1e-4), flop_efficiency=shares()))
+    exchanges = st.builds(
+        Exchange, latency=time(1e-5), rank_latency=time(1e-6), bandwidth_efficiency=shares(), copies=st.floats(0.0, 2.0)
+    )
+    orders = st.one_of(st.none(), st.just(1.0), st.floats(1.0, 20.0))
+    kinds = ("single", "single_quantised", "batched", "parallel", "experts", "prompt")
+    has_bands = draw(st.booleans())
     return Stack(
         name="random",
         source="drawn by Hypothesis",
-        memory_efficiency=dict.fromkeys(("HBM", "GDDR", "LPDDR", "DDR", "SRAM"), draw(shares())),
+        memory_efficiency=dict.fromkeys(("HBM", "GDDR", "LPDDR", "Apple", "DDR", "SRAM"), draw(shares())),
+        weight_efficiency={"int4": draw(shares()), "fp8": draw(shares())},
+        unpack_operations=draw(st.one_of(st.just(0.0), st.floats(0.1, 20.0))) if has_times else 0.0,
+        quantization={
+            "fp8": QuantizationLaw(
+                fixed_time=draw(time(1e-5)), value_bytes=draw(st.floats(0.0, 8.0)), input_time=draw(time(1e-9))
+            )
+        }
+        if has_times
+        else {},
         on_chip_efficiency=draw(shares()),
         on_chip_share=draw(st.one_of(st.just(0.0), shares())),
         on_chip_bandwidth_per_core_clock=draw(st.one_of(st.none(), st.floats(1.0, 100.0))),
-        overlap_exponent=draw(st.one_of(st.none(), st.just(1.0), st.floats(1.0, 20.0))),
-        gemm=gemm,
-        attention=other,
-        recurrent=other,
-        elementwise=dataclasses.replace(other, fixed_time=gemm.fixed_time),
-        collectives=Collectives(
-            bandwidth_efficiency=draw(shares()),
-            ring_latency=draw(time(1e-5)),
-            one_shot_latency=draw(latencies),
-            two_shot_latency=draw(latencies),
-            in_switch_latency=draw(latencies),
+        gemm=GemmLaw(
+            fixed_time=draw(time(1e-4)),
+            split_time=draw(time(1e-5)),
+            exposed_share=draw(st.floats(0.0, 1.0)) if has_times else 0.0,
+            idle_core_loss=draw(st.floats(0.0, 0.2)) if has_times else 0.0,
+            tile_rows=64 if has_times else 1,
+            row_step=16 if has_times else 1,
+            vector_rows=draw(st.sampled_from((0, 1, 8))),
         ),
+        gemm_flop_efficiency={"bf16": draw(shares())},
+        attention=AttentionLaw(
+            fixed_time=draw(time(1e-4)),
+            ramp_time=draw(time(1e-5)),
+            memory_efficiency=draw(shares()),
+            flop_efficiency=draw(shares()),
+            start_time=draw(time(2e-6)),
+            start_tokens=draw(st.floats(0.0, 200.0)) if has_times else 0.0,
+            tile_rows=64 if has_times else 1,
+            row_step=16 if has_times else 1,
+            overlap_exponent=draw(orders) if has_times else None,
+        ),
+        experts=ExpertLaw(
+            fixed_time=draw(time(1e-4)),
+            depth_time=draw(time(1e-9)),
+            memory_efficiency=draw(shares()),
+            flop_efficiency=draw(shares()),
+            tile=draw(st.sampled_from((16.0, 64.0))) if has_times else 0.0,
+            overlap_exponent=draw(orders) if has_times else None,
+            grouping_passes=draw(st.floats(0.0, 4.0)) if has_times else 0.0,
+            remote_share=draw(st.sampled_from((0.0, 1.0))),
+            batch_slowdown=draw(st.floats(1.0, 3.0)) if has_times else 1.0,
+        ),
+        recurrent=other,
+        elementwise=other,
+        collectives={
+            "default": CollectiveLaw(
+                bulk=draw(exchanges),
+                one_shot=draw(st.one_of(st.none(), exchanges)),
+                two_shot=draw(st.one_of(st.none(), exchanges)),
+                gather=draw(exchanges),
+                all_to_all=draw(exchanges),
+            )
+        },
         launch=draw(st.sampled_from(("graphs", "eager"))),
         launch_time=draw(time(1e-5)),
         step_time=draw(time(1e-3)),
@@ -277,7 +325,8 @@ def stacks(draw: st.DrawFn, *, has_fixed_times: bool | None = None) -> Stack:
         memory_utilization=draw(shares(0.3)),
         cache_block=draw(st.sampled_from((1, 16, 64))),
         has_rolling_window_cache=draw(st.booleans()),
-        band=draw(st.sampled_from((None, Band(low=0.7, high=1.5, source="made up")))),
+        uses_cores=has_times and draw(st.booleans()),
+        bands={kind: Band(low=0.7, high=1.5, source="made up") for kind in kinds} if has_bands else {},
     )
 
 

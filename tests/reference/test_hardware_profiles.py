@@ -37,6 +37,7 @@ KEYS = [
     "source",
     "sources",
     "note",
+    "calibration",
 ]
 RATE_COLUMNS = {
     "fp32": "fp32_vector_tflops",

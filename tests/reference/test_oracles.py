@@ -17,10 +17,15 @@ import pytest
 from rooflinesim.analysis.crossover import crossing, crossover, op_crossing
 from rooflinesim.analysis.timing import step_op_costs, step_time, step_traffic
 from rooflinesim.cost import collectives, roofline
+from rooflinesim.cost.all_reduce import all_reduce_law_time
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.roofline import ridge_intensity
+from rooflinesim.specs.attention_law import AttentionLaw
+from rooflinesim.specs.collective_law import CollectiveLaw, Exchange
 from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.formats import NumberFormat
+from rooflinesim.specs.gemm_law import GemmLaw
 from rooflinesim.specs.hardware import Hardware, Link
 from rooflinesim.specs.model import (
     Attention,
@@ -33,7 +38,7 @@ from rooflinesim.specs.model import (
 )
 from rooflinesim.specs.precision import Precision
 from rooflinesim.specs.routing import Routing
-from rooflinesim.specs.stack import Collectives, KernelLaw, Stack
+from rooflinesim.specs.stack import KernelLaw, Stack
 from rooflinesim.workload import attention as attend
 from rooflinesim.workload import experts
 from rooflinesim.workload.footprint import Storage, cache_bytes
@@ -84,6 +89,21 @@ def device(*, flop_rate: float = 1e30, bandwidth: float = 1e12, link: float = 45
 FREE = KernelLaw(fixed_time=0.0, flop_efficiency=1.0)
 
 
+def exchanges(algorithm: str, latency: float) -> CollectiveLaw:
+    """One all-reduce algorithm whose stages take the latency: 1 of one-shot, 2 of two-shot, 2 (t - 1) of a ring."""
+    slow = Exchange(latency=1e9, bandwidth_efficiency=1.0)
+    one = Exchange(latency=latency, bandwidth_efficiency=1.0)
+    two = Exchange(latency=2 * latency, bandwidth_efficiency=1.0)
+    ring = Exchange(latency=2 * latency, rank_latency=2 * latency, bandwidth_efficiency=1.0)
+    return CollectiveLaw(
+        bulk=ring if algorithm == "ring_latency" else slow,
+        one_shot=one if algorithm == "one_shot_latency" else None,
+        two_shot=two if algorithm == "two_shot_latency" else None,
+        gather=one,
+        all_to_all=one,
+    )
+
+
 def roofline_stack(*, step_time: float = 0.0, latency: float = 0.0, algorithm: str = "one_shot_latency") -> Stack:
     """The pure roofline, with one fixed time per step and one all-reduce algorithm."""
     return Stack(
@@ -92,11 +112,23 @@ def roofline_stack(*, step_time: float = 0.0, latency: float = 0.0, algorithm: s
         memory_efficiency={"HBM": 1.0},
         on_chip_efficiency=1.0,
         on_chip_share=0.0,
-        gemm=FREE,
-        attention=FREE,
+        gemm=GemmLaw(fixed_time=0.0, tile_rows=1, row_step=1),
+        gemm_flop_efficiency={"bf16": 1.0},
+        attention=AttentionLaw(
+            fixed_time=0.0,
+            memory_efficiency=1.0,
+            flop_efficiency=1.0,
+            start_time=0.0,
+            start_tokens=0.0,
+            tile_rows=1,
+            row_step=1,
+            overlap_exponent=None,
+        ),
+        experts=ExpertLaw(fixed_time=0.0, memory_efficiency=1.0, flop_efficiency=1.0, tile=0.0, overlap_exponent=None),
+        uses_cores=False,
         recurrent=FREE,
         elementwise=FREE,
-        collectives=Collectives(bandwidth_efficiency=1.0, **{algorithm: latency}),
+        collectives={"default": exchanges(algorithm, latency)},
         step_time=step_time,
         memory_utilization=1.0,
     )
@@ -316,8 +348,7 @@ def tensor_parallel_step(i: dict[str, Any]) -> float:
 
 def all_reduce(algorithm: str) -> Callable[[dict[str, Any]], float]:
     def time(i: dict[str, Any]) -> float:
-        law = Collectives(bandwidth_efficiency=1.0, **{algorithm: i["lat"]})
-        return float(collectives.all_reduce_time(i["t"], i["m"], i["bw"], law))
+        return float(all_reduce_law_time(i["t"], i["m"], i["bw"], exchanges(algorithm, i["lat"])))
 
     return time
 

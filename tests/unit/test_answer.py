@@ -112,7 +112,7 @@ def test_provenance_tells_datasheet_from_fit_and_assumption():
     kinds = {one.what: one.kind for one in answer(stack=rs.load_stack("generic")).provenance}
     assert kinds["device: memory_bandwidth"] == "datasheet"
     assert kinds["generic: memory_efficiency.HBM"] == "fitted"
-    assert kinds["generic: step_time"] == "assumed"
+    assert kinds["generic: step_time"] == "fitted"
     assumed = device(sources={"memory_bandwidth": "from memory"})
     assert {one.what: one.kind for one in answer(hardware=assumed).provenance}["device: memory_bandwidth"] == "assumed"
 

@@ -202,4 +202,4 @@ def test_without_a_fixed_time_nothing_else_is_asked_of_a_law():
     with pytest.raises(TypeError):
         AttentionLaw(memory_efficiency=0.9, flop_efficiency=0.8)
     with pytest.raises(DomainError, match="memory_efficiency"):
-        dataclasses.replace(LAW, memory_efficiency=1.2)
+        dataclasses.replace(LAW, memory_efficiency=1.3)

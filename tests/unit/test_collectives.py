@@ -1,12 +1,10 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 
 from rooflinesim.cost import collectives as comm
-from rooflinesim.errors import RooflinesimError
-from rooflinesim.specs.stack import Collectives
+from rooflinesim.workload.experts import distinct_ranks
 
 MESSAGE, LATENCY, BANDWIDTH = 1e6, 1e-6, 1e11  # 1 MB at 100 GB/s takes 10 us
 
@@ -32,33 +30,6 @@ def test_two_shot_takes_over_where_both_take_the_same_time():
     assert comm.two_shot_from_bytes(2, LATENCY, BANDWIDTH) == math.inf
 
 
-def test_the_fastest_algorithm_that_the_software_has_is_taken():
-    some = Collectives(bandwidth_efficiency=0.5, ring_latency=1e-6, one_shot_latency=5e-6)
-    # At half of 100 GB/s: a small message in one shot, a large one around the ring.
-    assert comm.all_reduce_time(8, 0.0, BANDWIDTH, some) == 5e-6
-    assert comm.all_reduce_time(8, 1e8, BANDWIDTH, some) == pytest.approx(14e-6 + 1.75e8 / 5e10)
-    both = comm.all_reduce_time(8, np.array([0.0, 1e8]), BANDWIDTH, some)
-    np.testing.assert_allclose(both, [5e-6, 14e-6 + 1.75e8 / 5e10])
-
-
-def test_one_device_needs_no_message():
-    some = Collectives(bandwidth_efficiency=1.0, ring_latency=1.0)
-    assert comm.all_reduce_time(1, 1e9, BANDWIDTH, some) == 0.0
-    assert comm.all_gather_time(1, 1e9, BANDWIDTH, some) == 0.0
-
-
-def test_software_without_any_all_reduce_is_refused():
-    with pytest.raises(RooflinesimError):
-        comm.all_reduce_time(2, 1e6, BANDWIDTH, Collectives(bandwidth_efficiency=1.0))
-
-
-def test_an_all_gather_reads_the_shares_of_all_others():
-    direct = Collectives(bandwidth_efficiency=1.0, one_shot_latency=5e-6, ring_latency=1e-6)
-    assert comm.all_gather_time(4, MESSAGE, BANDWIDTH, direct) == pytest.approx(5e-6 + 30e-6)
-    ring = Collectives(bandwidth_efficiency=1.0, ring_latency=1e-6)
-    assert comm.all_gather_time(4, MESSAGE, BANDWIDTH, ring) == pytest.approx(3e-6 + 30e-6)
-
-
 def test_more_devices_than_the_best_cost_more_than_they_save():
     # X / t + 4 L (t - 1) l with X = 5 ms, 80 layers and 1 us per stage.
     best = comm.best_ring_ranks(5e-3, 80, 1e-6)
@@ -71,7 +42,7 @@ def test_more_devices_than_the_best_cost_more_than_they_save():
 def test_distinct_ranks_agree_with_all_choices_written_out(experts, active, ranks):
     choices = list(itertools.combinations(range(experts), active))
     mean = sum(len({expert * ranks // experts for expert in choice}) for choice in choices) / len(choices)
-    assert comm.distinct_ranks(experts, active, ranks) == pytest.approx(mean, rel=1e-12)
+    assert distinct_ranks(experts, active, ranks) == pytest.approx(mean, rel=1e-12)
 
 
 def test_the_busiest_rank_has_the_mean_and_its_spread():

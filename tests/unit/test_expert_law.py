@@ -93,4 +93,4 @@ def test_rows_of_other_ranks_cost_their_share_of_grouping() -> None:
 
 def test_an_efficiency_above_one_is_refused() -> None:
     with pytest.raises(RooflinesimError, match="memory_efficiency"):
-        dataclasses.replace(LAW, memory_efficiency=1.2)
+        dataclasses.replace(LAW, memory_efficiency=1.6)

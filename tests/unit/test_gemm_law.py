@@ -35,10 +35,10 @@ def time_of(rows, law=LAW, inputs=1024, outputs=3200, value_bytes=2.0, cores=COR
     )
 
 
-def test_one_row_takes_its_fixed_times_its_bytes_and_a_share_of_a_tile():
-    # 50 tiles on 100 cores, in two parts: half split, none idle. Weights 6.5536 us; 64 rows are 0.4194304 us of FLOPs.
-    expected = 2e-6 + 0.5e-6 + 6.5536e-6 + 8.448e-9 + 0.5 * 0.4194304e-6
-    assert time_of(1) == pytest.approx(expected, rel=1e-12, abs=0)
+def test_two_rows_take_their_fixed_times_their_bytes_and_a_share_of_a_step():
+    # 50 tiles on 100 cores, in two parts: half split, none idle. Weights 6.5536 us; 16 rows are 0.1048576 us of FLOPs.
+    expected = 2e-6 + 0.5e-6 + 6.5536e-6 + 2 * 8.448e-9 + 0.5 * 0.1048576e-6
+    assert time_of(2) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_many_rows_take_the_flops_of_whole_tiles_and_a_share_of_their_bytes():
@@ -54,14 +54,15 @@ def test_without_constants_the_law_is_the_roofline():
     np.testing.assert_allclose(time_of(rows, IDEAL), roofs, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "computed"), [(0, 0), (1, 16), (16, 16), (17, 32), (64, 64), (65, 128), (129, 192)])
+@pytest.mark.parametrize(("rows", "computed"), [(0, 0), (1, 1), (2, 16), (16, 16), (17, 32), (64, 64), (65, 128), (129, 192)])
 def test_rows_are_computed_in_steps_within_a_tile_and_in_tiles_beyond(rows, computed):
     assert computed_rows(rows, LAW) == computed
 
 
-def test_a_fraction_of_a_row_is_a_whole_step():
+def test_a_fraction_beyond_one_row_is_a_whole_step():
     assert whole_steps(0.2, 16) == 16
-    assert computed_rows(0.2, IDEAL) == 1
+    assert computed_rows(1.2, LAW) == 16
+    assert computed_rows(0.2, LAW) == 0.2
 
 
 @pytest.mark.parametrize(("outputs", "share"), [(64, 0.99), (3200, 0.5), (3201, 0.49), (6400, 0.0), (12800, 0.0)])

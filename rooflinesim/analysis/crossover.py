@@ -260,15 +260,20 @@ def _row(scope: Scope, found: Crossing, op: str | None) -> CrossoverRow:
 def elasticity(
     deployment: Deployment, batch: Array, context: float, new_tokens: float = 1, routing: Routing | None = None
 ) -> Array:
-    r"""Percent of step time that one percent of batch costs, :math:`d \ln T / d \ln B` [1]."""
-    nudge = 1e-4
+    r"""Percent of step time that one percent of batch costs, :math:`d \ln T / d \ln B` [1].
+
+    Where products are computed in steps of rows, it is taken from half of the batch to twice the batch: over
+    a nudge it would be zero within a step and endless at its edge.
+    """
+    is_stepped = deployment.stack.gemm.row_step > 1
+    lower, upper = (0.5, 2.0) if is_stepped else (1.0 - 1e-4, 1.0 + 1e-4)
 
     def time(factor: float) -> Array:
         step = Step(batch=batch * factor, new_tokens=new_tokens, context=context)
         return step_time(deployment, step, routing).time
 
-    growth: Array = np.log(time(1.0 + nudge) / time(1.0 - nudge))
-    return growth / (math.log1p(nudge) - math.log1p(-nudge))
+    growth: Array = np.log(time(upper) / time(lower))
+    return growth / (math.log(upper) - math.log(lower))
 
 
 def _half_share(deployment: Deployment, context: float, new_tokens: float, routing: Routing | None) -> Crossing:

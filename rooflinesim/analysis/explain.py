@@ -93,7 +93,8 @@ def _scaled(machine: Machine, resource: Resource, factor: float) -> Machine:
     """A machine with more of one resource."""
     match resource:
         case "memory_bandwidth":
-            return dataclasses.replace(machine, bandwidth=machine.bandwidth * factor)
+            peak = machine.peak_bandwidth * factor
+            return dataclasses.replace(machine, bandwidth=machine.bandwidth * factor, peak_bandwidth=peak)
         case "flop_rate":
             return dataclasses.replace(machine, flop_scale=machine.flop_scale * factor)
         case "on_chip_capacity":

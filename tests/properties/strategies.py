@@ -262,11 +262,11 @@ def stacks(draw: st.DrawFn, *, has_fixed_times: bool | None = None) -> Stack:
         name="random",
         source="drawn by Hypothesis",
         memory_efficiency=dict.fromkeys(("HBM", "GDDR", "LPDDR", "Apple", "DDR", "SRAM"), draw(shares())),
-        weight_efficiency={"int4": draw(shares()), "fp8": draw(shares())},
+        weight_efficiency={"int4": draw(shares()), "fp8": draw(shares())} if has_times else {},
         unpack_operations=draw(st.one_of(st.just(0.0), st.floats(0.1, 20.0))) if has_times else 0.0,
         quantization={
             "fp8": QuantizationLaw(
-                fixed_time=draw(time(1e-5)), value_bytes=draw(st.floats(0.0, 8.0)), input_time=draw(time(1e-9))
+                fixed_time=draw(time(1e-5)), value_bytes=draw(st.floats(0.0, 8.0)), input_time=draw(time(1e-7)) * 1e-2
             )
         }
         if has_times
@@ -297,7 +297,7 @@ def stacks(draw: st.DrawFn, *, has_fixed_times: bool | None = None) -> Stack:
         ),
         experts=ExpertLaw(
             fixed_time=draw(time(1e-4)),
-            depth_time=draw(time(1e-9)),
+            depth_time=draw(time(1e-7)) * 1e-2,
             memory_efficiency=draw(shares()),
             flop_efficiency=draw(shares()),
             tile=draw(st.sampled_from((16.0, 64.0))) if has_times else 0.0,

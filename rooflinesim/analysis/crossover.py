@@ -234,8 +234,8 @@ def crossover(
         rows=tuple(rows),
         context=float(context),
         new_tokens=float(new_tokens),
-        flop_rate=flop_rate,
-        bandwidth=machine.bandwidth,
+        flop_rate=float(flop_rate),
+        bandwidth=float(machine.bandwidth),
         ridge=float(ridge_intensity(flop_rate, machine.bandwidth)),
     )
 

@@ -81,8 +81,9 @@ def memory(
         part = op.part or "other"
         streamed[part] = streamed.get(part, 0.0) + stage * float(op.count * op.weight_bytes)
     own = dataclasses.replace(step, batch=step.batch / deployment.data_parallel)
-    caches = own.batch * float(cache_bytes(model, precision, step.context + 1.0, storage))
-    resident["kv_cache"] = stage * (caches + own.batch * state_bytes(model, precision, ranks))
+    sequences = batch / deployment.data_parallel
+    caches = sequences * float(cache_bytes(model, precision, step.context + 1.0, storage))
+    resident["kv_cache"] = stage * (caches + sequences * state_bytes(model, precision, ranks))
     streamed["kv_cache"] = stage * float(sum(op.count * op.kv_bytes for op in ops))
     resident["activations"] = float(activation_bytes(model, precision, own.tokens, own.logit_rows, ranks))
     streamed["activations"] = stage * float(sum(op.count * op.activation_bytes for op in ops))

@@ -112,7 +112,7 @@ def compared(runs: Sequence[MeasuredRun], stack: Stack | None = None) -> Compari
             continue
         for name, values in zip(columns, (*times, bound), strict=True):
             columns[name][members] = values
-    kept = np.flatnonzero(~np.isnan(columns["predicted"]))
+    kept = [int(index) for index in np.flatnonzero(~np.isnan(columns["predicted"]))]
     return Comparison(
         ids=np.array([runs[index].id for index in kept], dtype=object),
         measured=np.array([runs[index].time for index in kept]),

@@ -111,7 +111,8 @@ def fit(
 
 def _softened(residual: np.ndarray) -> np.ndarray:
     """Residual whose square grows like the absolute value beyond one."""
-    return np.sign(residual) * np.sqrt(2.0 * (np.sqrt(1.0 + residual**2) - 1.0))
+    softened: np.ndarray = np.sign(residual) * np.sqrt(2.0 * (np.sqrt(1.0 + residual**2) - 1.0))
+    return softened
 
 
 def _standard_errors(jacobian: np.ndarray, residuals: np.ndarray, names: Sequence[str]) -> dict[str, float]:

@@ -125,7 +125,7 @@ class RunTable:
         software = value["step_time"] + self.layer_time * self.layers + value["stage_time"] * self.stages
         decode = decode + self.passes[0] * software + self.sequences[0] * value["sequence_time"]
         prompt = prompt + self.passes[1] * software + self.sequences[1] * value["sequence_time"]
-        return decode + prompt / value["prompt_efficiency"]
+        return np.asarray(decode + prompt / value["prompt_efficiency"])
 
     def _machine(self, group: OpGroup, value: Mapping[str, np.ndarray], known: np.ndarray | None) -> RowMachine:
         """The machine of a group's operations: each run's constants, dealt to its operations."""
@@ -204,8 +204,8 @@ class RunTable:
         if law.one_shot is not None:
             own = {"latency": constant("collectives.latency"), "rank_latency": constant("collectives.rank_latency")}
             parts["one_shot"] = SimpleNamespace(**{**vars_of(law.one_shot), **own})
-        elif law.two_shot is not None:
-            scale = constant("collectives.PCIe.latency") / self.base.collectives["PCIe"].two_shot.latency
+        elif law.two_shot is not None and (paired := self.base.collectives["PCIe"].two_shot) is not None:
+            scale = constant("collectives.PCIe.latency") / paired.latency
             own = {"latency": law.two_shot.latency * scale, "rank_latency": law.two_shot.rank_latency * scale}
             parts["two_shot"] = SimpleNamespace(**{**vars_of(law.two_shot), **own})
         return SimpleNamespace(**parts)
@@ -224,7 +224,7 @@ def _calibrated(calibration: Any, name: str, math: str = "") -> float:
 
 
 def _preferred(measured: np.ndarray, own: np.ndarray, trusted: np.ndarray) -> np.ndarray:
-    return np.where(trusted & ~np.isnan(measured), measured, own)
+    return np.asarray(np.where(trusted & ~np.isnan(measured), measured, own))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -245,7 +245,7 @@ class StackFit(Noun):
         """Logarithms of the constants of runs, those of the class for an engine that was not fitted."""
         padded = np.vstack([self.deviations, np.zeros_like(self.class_values)])
         order = {engine: index for index, engine in enumerate(self.engines)}
-        return self.class_values + padded[[order.get(engine, len(self.engines)) for engine in engines]]
+        return np.asarray(self.class_values + padded[[order.get(engine, len(self.engines)) for engine in engines]])
 
     def moved(self, engine: str) -> dict[str, float]:
         """Constants of an engine that its runs moved by half a prior's width or more, by name."""
@@ -276,7 +276,7 @@ def fit_stacks(table: RunTable, weights: np.ndarray, *, known: np.ndarray | None
     own = np.zeros((engines + 1, size))
 
     def residuals(shared: np.ndarray, own: np.ndarray) -> np.ndarray:
-        return (np.log(table.predicted(shared + own[engine], known)) - target) / NOISE
+        return np.asarray((np.log(table.predicted(shared + own[engine], known)) - target) / NOISE)
 
     def cost(rest: np.ndarray, shared: np.ndarray, own: np.ndarray) -> float:
         priors = np.sum(((shared - _START) / _WIDTH) ** 2) + np.sum((own[:engines][:, free] / _ENGINE_WIDTH[free]) ** 2)

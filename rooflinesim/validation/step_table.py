@@ -113,7 +113,8 @@ def _group(members: list[tuple[Op, Machine, float, int, float, bool]]) -> OpGrou
     columns: dict[str, Any] = {name: np.array([float(getattr(m[0], name)) for m in members]) for name in numbers}
     if first.shape is not None:
         names = [field.name for field in dataclasses.fields(first.shape)]
-        columns["shape"] = type(first.shape)(
+        kind: Any = type(first.shape)
+        columns["shape"] = kind(
             **{name: np.array([float(getattr(m[0].shape, name)) for m in members]) for name in names}
         )
     return OpGroup(

@@ -54,7 +54,9 @@ def test_without_constants_the_law_is_the_roofline():
     np.testing.assert_allclose(time_of(rows, IDEAL), roofs, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "computed"), [(0, 0), (1, 1), (2, 16), (16, 16), (17, 32), (64, 64), (65, 128), (129, 192)])
+@pytest.mark.parametrize(
+    ("rows", "computed"), [(0, 0), (1, 1), (2, 16), (16, 16), (17, 32), (64, 64), (65, 128), (129, 192)]
+)
 def test_rows_are_computed_in_steps_within_a_tile_and_in_tiles_beyond(rows, computed):
     assert computed_rows(rows, LAW) == computed
 

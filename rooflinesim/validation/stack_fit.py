@@ -134,7 +134,7 @@ class RunTable:
         trusted = np.ones(at.size, dtype=bool) if known is None else known[at]
 
         def constant(name: str) -> np.ndarray:
-            return value[name][at]
+            return np.asarray(value[name][at])
 
         reached = np.ones(len(self.runs))
         for name in ("HBM", "GDDR", "LPDDR", "Apple", "DDR"):

@@ -142,6 +142,12 @@ def collectives_of(stack: Stack, own: ArchitectureKernels, link: str) -> Collect
     return stack.collectives["default"]
 
 
+def memory_kind(hardware: Hardware, stack: Stack) -> str:
+    """Key of a stack's memory efficiencies for a device: its vendor's memory where the stack tells it apart."""
+    own = f"{hardware.vendor} {hardware.memory_class}"
+    return own if own in stack.memory_efficiency else hardware.memory_class
+
+
 def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
     """Share of the memory bandwidth that streaming reaches: measured, else the stack's for the memory class [1].
 
@@ -152,12 +158,13 @@ def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
     UnsupportedError : if the stack says nothing about the device's kind of memory.
     """
     measured = hardware.calibration if stack.uses_calibration else None
-    if hardware.memory_class not in stack.memory_efficiency:
+    kind = memory_kind(hardware, stack)
+    if kind not in stack.memory_efficiency:
         raise UnsupportedError(
             f"stack {stack.name}: memory_efficiency knows {', '.join(stack.memory_efficiency)}, but {hardware.name} has"
             f" {hardware.memory_class}; add it to the stack, or ask for --stack generic"
         )
-    own = stack.memory_efficiency[hardware.memory_class]
+    own = stack.memory_efficiency[kind]
     if measured and measured.memory_efficiency is not None:
         return min(1.0, measured.memory_efficiency * stack.memory_share)
     return min(1.0, own * stack.memory_share)

@@ -31,7 +31,7 @@ class Pass(Noun):
 
     `ranks` devices share each layer, each for its part of every token. `replicas` such groups, each with the
     sequences of its own `step`, share the experts: every device holds `1 / expert_ranks` of them, cut into
-    `ranks x replicas / expert_ranks` slices.
+    `ranks x replicas / expert_ranks` slices. With `shards_head` false every device computes the whole head.
     """
 
     model: Model
@@ -40,6 +40,7 @@ class Pass(Noun):
     ranks: int = 1
     replicas: int = 1
     expert_ranks: int = 1
+    shards_head: bool = True
     routing: Routing = UNIFORM
 
     @property
@@ -488,7 +489,8 @@ def _head(work: Pass) -> Iterator[Op]:
             weight_bytes=precision.mlp.bytes * model.other_parameters / work.ranks,
             shape=GemmShape(rows=work.step.tokens, inputs=1.0, outputs=model.other_parameters / work.ranks),
         )
-    columns = model.vocabulary / work.ranks
+    ranks = work.ranks if work.shards_head else 1
+    columns = model.vocabulary / ranks
     product = gemm(
         "head",
         rows=rows,
@@ -498,16 +500,16 @@ def _head(work: Pass) -> Iterator[Op]:
         activations=precision.activations,
         part="head",
     )
-    biases = precision.vectors.bytes * model.head_vector_parameters / work.ranks
+    biases = precision.vectors.bytes * model.head_vector_parameters / ranks
     yield dataclasses.replace(product, weight_bytes=product.weight_bytes + biases)
-    if work.ranks > 1:
+    if ranks > 1:
         yield Op(
             name="head.all_gather",
             kind="all_gather",
             count=1,
             form=precision.messages,
             network_bytes=precision.messages.bytes * columns * rows,
-            ranks=work.ranks,
+            ranks=ranks,
         )
     yield Op(
         name="sampling",

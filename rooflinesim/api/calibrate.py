@@ -1,6 +1,7 @@
 """Stacks and devices fitted to measurements, and how well they predict what was left out."""
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,17 +9,16 @@ from typing import Literal
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.requests import request_time
 from rooflinesim.api.measured import compared, known_hardware, known_stack, timed_runs
 from rooflinesim.config.labels import device_reading
 from rooflinesim.errors import UnsupportedError
-from rooflinesim.nouns import Noun
-from rooflinesim.validation.comparison import Comparison
 from rooflinesim.validation.published import MeasuredRun, measured_runs
 from rooflinesim.validation.published_serving import SERVING, serving_runs
-from rooflinesim.validation.stack_fit import RunTable, fit_stacks
+from rooflinesim.validation.stack_fit import RunTable, StackFit, fit_stacks
 from rooflinesim.validation.step_table import TimedRun
-from rooflinesim.validation.tables import Skipped, Table, read_table
+from rooflinesim.validation.tables import Table, read_table
 
 LeaveOut = Literal["model", "gpu", "source", "engine"]
 LEAVE_OUTS: tuple[LeaveOut, ...] = ("model", "gpu", "source", "engine")
@@ -29,7 +29,7 @@ WEAK = 1.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RunData(Noun):
+class RunData:
     """Measured runs laid out for fitting, with the weight of each; rows that cannot be used are counted."""
 
     table: RunTable
@@ -37,9 +37,20 @@ class RunData(Noun):
     weights: np.ndarray
     skipped: tuple[Skipped, ...]
 
+    @functools.cached_property
+    def fitting_table(self) -> RunTable:
+        """The runs that have a weight."""
+        return RunTable(
+            [run for run, weight in zip(self.table.runs, self.weights, strict=True) if weight > 0], self.table.base
+        )
 
-def run_data(tables: Sequence[Table], *, keeps_only_fitted: bool = False) -> RunData:
-    """Deployments of measurement files, ready to fit; without those of no weight if so asked.
+    def fitted(self) -> StackFit:
+        """Constants that all runs with a weight give."""
+        return fit_stacks(self.fitting_table, self.weights[self.weights > 0])
+
+
+def run_data(tables: Sequence[Table]) -> RunData:
+    """Deployments of measurement files, ready to fit.
 
     A run weighs less the more runs share its engine, model, device, format and source; derived numbers (prompts
     inside, first tokens) weigh half. No weight have requests that queue for memory, waits of busy servers,
@@ -59,8 +70,6 @@ def run_data(tables: Sequence[Table], *, keeps_only_fitted: bool = False) -> Run
         skipped.extend(bad)
     base = known_stack("generic")
     timed, kept, missing = timed_runs(runs, base)
-    fitting = [index for index, weight in enumerate(_weights(timed, kept)) if weight > 0 or not keeps_only_fitted]
-    timed, kept = [timed[index] for index in fitting], [kept[index] for index in fitting]
     if not timed:
         raise UnsupportedError("no row of the files can be fitted: " + _reasons([*skipped, *missing]))
     return RunData(
@@ -136,10 +145,13 @@ def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, in
     names = group_names(data, leave_out)
     predicted = np.full(names.size, np.nan)
     groups = sorted(set(names))
+    used = data.weights > 0
+    table = data.fitting_table
     for done, name in enumerate(groups):
         out = names == name
         known = ~out if leave_out == "gpu" else None
-        fitted = fit_stacks(data.table, np.where(out, 0.0, data.weights), known=known)
+        weights = np.where(out, 0.0, data.weights)[used]
+        fitted = fit_stacks(table, weights, known=None if known is None else known[used])
         predicted[out] = data.table.predicted(fitted.logarithms(data.table.engines), known)[out]
         if report:
             report(done + 1, len(groups))

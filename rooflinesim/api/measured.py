@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.requests import Serving, request_parts, request_time
 from rooflinesim.config.catalogue import load_hardware, load_model, load_stack
 from rooflinesim.config.labels import device_reading, engine_reading, model_reading
@@ -16,10 +17,8 @@ from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
-from rooflinesim.validation.comparison import Comparison
 from rooflinesim.validation.published import MeasuredRun
 from rooflinesim.validation.step_table import TimedRun
-from rooflinesim.validation.tables import Skipped
 
 known_model = functools.cache(load_model)
 known_hardware = functools.cache(load_hardware)

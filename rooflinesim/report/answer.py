@@ -21,7 +21,8 @@ class Answer:
     """What a question gives back; `result` is the analysis' own value, the rest is ready to show.
 
     `columns` maps the names of JSON and CSV to one value per row; `describe_inputs` gives what is
-    enough to repeat the run, hashes included; `views` are the tables that people see.
+    enough to repeat the run, hashes included; `views` are the tables that people see; `extra` stands beside the
+    summary in JSON.
     """
 
     command: str
@@ -33,6 +34,7 @@ class Answer:
     summary: Mapping[str, Any]
     notes: Sequence[str]
     views: Sequence[View]
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -59,6 +61,7 @@ class Answer:
             "provenance": [dataclasses.asdict(one) for one in self.provenance],
             "rows": self.rows,
             "summary": self.summary,
+            **self.extra,
             "notes": list(self.notes),
         }
         import json

@@ -1,128 +1,45 @@
-"""Predicted beside measured: how far apart, by any label."""
+"""Recorded runs, which hold their own predictions."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from rooflinesim.nouns import Noun
-from rooflinesim.units import quantity
-from rooflinesim.validation.tables import Skipped
+from rooflinesim.analysis.comparison import Comparison, Skipped, joined, sampled, score, scores
+from rooflinesim.validation.tables import Table, number
 
-SEED = 20240229
-"""Seed of every sample of rows, so that two runs take the same ones."""
+__all__ = ["Comparison", "Skipped", "joined", "own_comparison", "sampled", "score", "scores"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Comparison(Noun):
-    """Measured and predicted times of rows, each column of shape (rows,); `labels` by column name.
-
-    `low` and `high` are the ends of the predictions' bands, `roofline` the time at datasheet rates.
-    """
-
-    ids: np.ndarray
-    measured: np.ndarray = quantity("s")
-    predicted: np.ndarray = quantity("s")
-    low: np.ndarray = quantity("s")
-    high: np.ndarray = quantity("s")
-    roofline: np.ndarray = quantity("s")
-    labels: Mapping[str, np.ndarray]
-    skipped: tuple[Skipped, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Score(Noun):
-    """Errors of one group: APE is abs(predicted / measured - 1), bias the median of predicted / measured - 1.
-
-    `inside_band` is the share of measurements within [low, high]; `within_10` and `within_25` those with an APE of at
-    most 10 and 25 %. The roofline's are the MAPE of datasheet rates, and of 75 % of them.
-    """
-
-    group: str
-    n: int
-    mape: float = quantity("1")
-    median_ape: float = quantity("1")
-    p90_ape: float = quantity("1")
-    bias: float = quantity("1")
-    inside_band: float = quantity("1")
-    within_10: float = quantity("1")
-    within_25: float = quantity("1")
-    roofline_mape: float = quantity("1")
-    roofline_75_mape: float = quantity("1")
-
-
-def score(found: Comparison, chosen: np.ndarray, group: str) -> Score | None:
-    """Errors of chosen rows; None where there are none."""
-    if not chosen.any():
-        return None
-    measured = found.measured[chosen]
-
-    def apart(predicted: np.ndarray) -> np.ndarray:
-        return np.asarray(predicted[chosen] / measured - 1.0)
-
-    error = apart(found.predicted)
-    size = np.abs(error)
-    inside = (measured >= found.low[chosen]) & (measured <= found.high[chosen])
-    return Score(
-        group=group,
-        n=int(chosen.sum()),
-        mape=float(size.mean()),
-        median_ape=float(np.median(size)),
-        p90_ape=float(np.quantile(size, 0.9)),
-        bias=float(np.median(error)),
-        inside_band=float(inside.mean()),
-        within_10=float((size <= 0.10).mean()),
-        within_25=float((size <= 0.25).mean()),
-        roofline_mape=float(np.abs(apart(found.roofline)).mean()),
-        roofline_75_mape=float(np.abs(apart(found.roofline / 0.75)).mean()),
-    )
-
-
-def scores(found: Comparison, by: Sequence[str]) -> tuple[Score, ...]:
-    """Errors of all rows first, then of each value of the columns together, the largest group first.
-
-    Raises
-    ------
-    KeyError : if a column is not among the labels.
-    """
-    every = score(found, np.ones(found.measured.size, dtype=bool), "all")
-    if every is None:
-        return ()
-    if not by:
-        return (every,)
-    columns = [found.labels[name].astype(str) for name in by]
-    names = np.array([", ".join(parts) for parts in zip(*columns, strict=True)])
-    groups, counts = np.unique(names, return_counts=True)
-    ordered = groups[np.argsort(-counts, kind="stable")]
-    return (every, *(one for name in ordered if (one := score(found, names == name, str(name)))))
-
-
-def sampled(rows: int, limit: int | None) -> np.ndarray:
-    """Indices of at most `limit` rows in their order, drawn with a fixed seed."""
-    if limit is None or rows <= limit:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(SEED).choice(rows, limit, replace=False))
-
-
-def joined(parts: Sequence[Comparison]) -> Comparison:
-    """Several comparisons as one; a label that a part does not have is empty there."""
-    names = tuple(dict.fromkeys(name for part in parts for name in part.labels))
+def own_comparison(table: Table, limit: int | None = None) -> Comparison:
+    """Rows of a recorded run, which hold what was predicted before they were measured."""
+    kept: list[Mapping[str, str]] = []
+    skipped = list(table.skipped)
+    for index in sampled(len(table.rows), limit):
+        row = table.rows[int(index)]
+        values = [number(row[name]) for name in ("measured", "predicted", "low", "high")]
+        if any(value is None or value <= 0 for value in values):
+            skipped.append(Skipped(id=row["id"], reason="measured, predicted, low and high must be positive numbers"))
+        elif row["unit"].strip() == "":
+            skipped.append(Skipped(id=row["id"], reason="the unit is missing; s for times, 1 for ratios"))
+        else:
+            kept.append(row)
 
     def column(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts]) if parts else np.array([])
+        return np.array([float(row[name]) for row in kept])
 
+    names = [
+        name for name in (kept[0] if kept else {}) if name not in ("measured", "predicted", "low", "high", "ratio")
+    ]
     return Comparison(
-        ids=column("ids"),
+        ids=np.array([row["id"] for row in kept], dtype=object),
         measured=column("measured"),
         predicted=column("predicted"),
         low=column("low"),
         high=column("high"),
-        roofline=column("roofline"),
+        roofline=np.full(len(kept), np.nan),
         labels={
-            name: np.concatenate(
-                [np.asarray(part.labels.get(name, np.full(part.ids.size, ""))).astype(object) for part in parts]
-            )
-            for name in names
+            **{name: np.array([row[name] for row in kept], dtype=object) for name in names},
+            "regime": np.array([row["group"] for row in kept], dtype=object),
         },
-        skipped=tuple(one for part in parts for one in part.skipped),
+        skipped=tuple(skipped),
     )

@@ -4,10 +4,11 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.analysis.requests import Serving
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
-from rooflinesim.validation.tables import Skipped, Table, number
+from rooflinesim.validation.tables import Table, number
 
 SHORT_CONTEXT = 64.0
 """Mean context of a single-user run that states no lengths: 128 tokens from nothing, as llama-bench does [tokens]."""

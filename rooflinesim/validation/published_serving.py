@@ -4,9 +4,10 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.validation.published import Layout, MeasuredRun
-from rooflinesim.validation.tables import Skipped, Table, number
+from rooflinesim.validation.tables import Table, number
 
 _PRECISIONS = {
     "": ("bf16", "weights assumed bf16: not stated"),

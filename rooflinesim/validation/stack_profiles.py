@@ -1,13 +1,15 @@
 """Fitted constants as the plain data of stack files, with their errors, sources and bands."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.stack import Stack
 from rooflinesim.units import format_quantity
-from rooflinesim.validation.stack_fit import NAMES, StackFit
+from rooflinesim.validation.stack_fit import NAMES, PARAMETERS, StackFit
 
 FEWEST_ROWS = 5
 """Rows below which an engine's own value of a constant is not trusted: the class value stays."""
@@ -17,6 +19,9 @@ BAND_QUANTILES = (0.1, 0.9)
 
 FEWEST_BAND_ROWS = 8
 """Rows below which a kind of step takes the band of all kinds together."""
+
+OPEN = 0.9
+"""Share of its starting width from which a constant's error says that the runs did not fix it [1]."""
 
 PCIE_LATENCY = "collectives.PCIe.latency"
 
@@ -81,6 +86,53 @@ def _rounded(value: float) -> float:
 
 def _time(value: float) -> str:
     return format_quantity(value, "s", 4)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FittedConstant(Noun):
+    """One constant of a stack: its value in SI, relative standard error, and whether the runs fix it.
+
+    A constant whose error is still most of the width that it started with was not identified.
+    """
+
+    stack: str
+    constant: str
+    value: float
+    relative_error: float
+    runs: int
+    is_identified: bool
+
+
+def fitted_constants(fit: StackFit) -> tuple[FittedConstant, ...]:
+    """Constants of the class first, then those in which each stack differs from it."""
+    runs = sum(fit.rows.values())
+    found = [
+        FittedConstant(
+            stack="generic",
+            constant=parameter.name,
+            value=float(np.exp(fit.class_values[index])),
+            relative_error=float(fit.class_errors[index]),
+            runs=runs,
+            is_identified=bool(fit.class_errors[index] < OPEN * parameter.width),
+        )
+        for index, parameter in enumerate(PARAMETERS)
+    ]
+    for place, engine in enumerate(fit.engines):
+        moved = engine_values(fit, engine)
+        for index, parameter in enumerate(PARAMETERS):
+            if parameter.name in moved:
+                error = float(fit.engine_errors[place, index])
+                found.append(
+                    FittedConstant(
+                        stack=engine,
+                        constant=parameter.name,
+                        value=moved[parameter.name],
+                        relative_error=error,
+                        runs=fit.rows[engine],
+                        is_identified=error < OPEN * parameter.engine_width,
+                    )
+                )
+    return tuple(found)
 
 
 def fitted_paths() -> tuple[tuple[str, ...], ...]:

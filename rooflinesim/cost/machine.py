@@ -77,10 +77,14 @@ class Machine(Noun):
 
 def machine_of(deployment: Deployment) -> Machine:
     """Constants of a deployment's devices: measured ones where the stack uses them, else its class constants."""
-    hardware, stack = deployment.hardware, deployment.stack
+    return device_machine(deployment.hardware, deployment.stack, deployment.group_devices)
+
+
+def device_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machine:
+    """Constants of one of `devices` that work together under a stack."""
     measured = (hardware.calibration if stack.uses_calibration else None) or NO_CALIBRATION
     own = stack.architectures.get(architecture_tag(hardware), ArchitectureKernels())
-    link = link_of(hardware, deployment.group_devices)
+    link = link_of(hardware, devices)
     clock = hardware.clock_rate if stack.uses_cores else None
     gemm = law_at_clock(stack.gemm, clock)
     gemm = dataclasses.replace(

@@ -59,7 +59,7 @@ def attention_rows(table: Table) -> KernelRows:
     }
     groups = []
     beyond = np.zeros(at.size, dtype=bool)
-    for key, members in grouped((gpu[at], framework[at], math[at]), np.arange(at.size)):
+    for key, members in grouped((gpu[at], framework[at], math[at], cache[at]), np.arange(at.size)):
         device = hardware[str(key[0])]
         op = attention_op(attention_fit.chosen(columns, members), FORMATS[str(key[2])])
         kv_bytes = np.asarray(op.kv_bytes)
@@ -124,5 +124,6 @@ def attention_op(columns: attention_fit.Columns, math: str) -> Op:
             kv_heads=columns["kv_heads"],  # type: ignore[arg-type]
             group=columns["heads"] / columns["kv_heads"],  # type: ignore[arg-type]
             pair_flops=attention_fit.pair_flops(columns),  # type: ignore[arg-type]
+            value_bytes=columns["kv_value_bytes"],  # type: ignore[arg-type]
         ),
     )

@@ -33,9 +33,11 @@ def collective_rows(table: Table) -> KernelRows:
     sheet.drop(~np.isin(kind, list(KINDS)), lambda index: f"collective {kind[index]!r} is not known")
     eager = np.char.endswith(kernel.astype(str), "_eager")
     sheet.drop(eager, "launched by the host each time: the host is measured, not the link")
+    # SGLang has shipped TensorRT-LLM's kernels in some versions, and says so.
+    owner = np.where(kernel == "TRTLLM", "trtllm", library)
     groups = []
     link_name = np.full(time.size, "", dtype=object)
-    for key, found in grouped((gpu, library, kind, ranks), sheet.kept):
+    for key, found in grouped((gpu, owner, kind, ranks), sheet.kept):
         device, count = hardware[str(key[0])], int(float(str(key[3])))
         link = link_of(device, count)
         if link is None or reach_of(device) < count:

@@ -175,7 +175,7 @@ def _kernel_rows(
         )
     warmth = np.where(cold, "cold", "warm").astype(object)
     ranges = in_ranges(rows, M_RANGES)
-    wide = np.isin(dtype, WIDE)
+    kind = np.where(np.isin(dtype, WIDE), sheet.table.kind, "gemm_quantised").astype(object)
     return KernelRows(
         ids=ids,
         time=time,
@@ -193,7 +193,7 @@ def _kernel_rows(
             "n": outputs,
             "k": inputs,
         },
-        bands=np.where(wide, "gemm", "gemm_quantised").astype(object) + "_" + warmth,
+        bands=kind + "_" + warmth,
         groups=tuple(groups),
         skipped=sheet.skipped(),
     )

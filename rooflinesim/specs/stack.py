@@ -44,10 +44,17 @@ class Band(Noun):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ArchitectureKernels(Noun):
-    """Constants of the kernels that the software has for one architecture of devices, where they differ."""
+    """Constants of the kernels that the software has for one architecture of devices, where they differ.
+
+    `narrow_attention` is that of caches of less than 16 bits per value, `expert_formats` those of experts by number
+    format or its family, `quantization` that of products by format or family.
+    """
 
     attention: AttentionLaw | None = None
+    narrow_attention: AttentionLaw | None = None
     experts: ExpertLaw | None = None
+    expert_formats: Mapping[str, ExpertLaw] = dataclasses.field(default_factory=dict)
+    quantization: Mapping[str, QuantizationLaw] = dataclasses.field(default_factory=dict)
     collectives: Mapping[str, CollectiveLaw] = dataclasses.field(default_factory=dict)
 
 

@@ -44,10 +44,17 @@ class Band(Noun):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ArchitectureKernels(Noun):
-    """Constants of the kernels that the software has for one architecture of devices, where they differ."""
+    """Constants of the kernels that the software has for one architecture of devices, where they differ.
+
+    `narrow_attention` is that of caches of less than 16 bits per value, `expert_formats` those of experts by number
+    format or its family, `quantization` that of products by format or family.
+    """
 
     attention: AttentionLaw | None = None
+    narrow_attention: AttentionLaw | None = None
     experts: ExpertLaw | None = None
+    expert_formats: Mapping[str, ExpertLaw] = dataclasses.field(default_factory=dict)
+    quantization: Mapping[str, QuantizationLaw] = dataclasses.field(default_factory=dict)
     collectives: Mapping[str, CollectiveLaw] = dataclasses.field(default_factory=dict)
 
 
@@ -76,7 +83,8 @@ class Stack(Noun):
     of the last shared cache can hold a step's working set; its bandwidth is the profile's, else cores x clock x
     `on_chip_bandwidth_per_core_clock`, else on-chip reuse is left out. `bands` holds the error band of each kind of
     step on the devices it was `fitted_on`, `transfer_bands` that on others; beyond `largest_batch` and
-    `longest_context` both widen. An ideal stack has none.
+    `longest_context` both widen. An ideal stack has none. `kernel_bands` and `transfer_kernel_bands` are those of
+    single kernels, by kind, on the devices `kernels_fitted_on` and on others.
     """
 
     name: str
@@ -121,6 +129,9 @@ class Stack(Noun):
     routing: Routing = UNIFORM
     bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     transfer_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
+    kernels_fitted_on: tuple[str, ...] = ()
+    kernel_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
+    transfer_kernel_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kinds: Mapping[str, Literal["fitted", "assumed", "measured"]] = dataclasses.field(default_factory=dict)
 

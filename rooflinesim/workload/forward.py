@@ -331,7 +331,7 @@ def _attention(work: Pass, mixer: Attention, count: float) -> Op:
         kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
         activation_bytes=work.precision.activations.bytes * ends * step.tokens,
         shape=_attention_shape(
-            step,
+            work,
             read,
             elements / (mixer.key_size + mixer.value_size),
             mixer.heads / work.ranks,
@@ -340,15 +340,16 @@ def _attention(work: Pass, mixer: Attention, count: float) -> Op:
     )
 
 
-def _attention_shape(step: Step, read: Array, kv_heads: float, heads: float, width: float) -> AttentionShape:
+def _attention_shape(work: Pass, read: Array, kv_heads: float, heads: float, width: float) -> AttentionShape:
     """Shape of attention whose heads are dealt evenly over the KV heads; keys and values have `width` elements."""
     return AttentionShape(
-        batch=step.batch,
-        new_tokens=step.new_tokens,
+        batch=work.step.batch,
+        new_tokens=work.step.new_tokens,
         read_tokens=read,
         kv_heads=kv_heads,
         group=heads / kv_heads,
         pair_flops=2.0 * heads * width,
+        value_bytes=work.precision.kv_cache.bytes,
     )
 
 
@@ -381,7 +382,7 @@ def _indexer(work: Pass, mixer: Attention | LatentAttention, count: float) -> It
         form=work.precision.activations,
         flops=attend.indexer_flops(mixer, step),
         kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
-        shape=_attention_shape(step, read, 1.0, float(mixer.indexer.heads if mixer.indexer else 1), elements),
+        shape=_attention_shape(work, read, 1.0, float(mixer.indexer.heads if mixer.indexer else 1), elements),
     )
 
 
@@ -399,7 +400,7 @@ def _latent_attention(work: Pass, mixer: LatentAttention, count: float) -> Op:
         flops=attend.latent_attention_flops(mixer, step, work.ranks),
         kv_bytes=work.precision.kv_cache.bytes * attend.cached_elements(mixer) * step.batch * read,
         activation_bytes=work.precision.activations.bytes * ends * step.tokens,
-        shape=_attention_shape(step, read, 1.0, heads, 2.0 * mixer.latent_size + mixer.rope_size),
+        shape=_attention_shape(work, read, 1.0, heads, 2.0 * mixer.latent_size + mixer.rope_size),
     )
 
 

@@ -1,22 +1,29 @@
 """What all figures share: a sheet in the house style, its colours and caption, and its bytes."""
 
 import contextlib
+import dataclasses
 import io
 import logging
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from rooflinesim.errors import FileError
+from rooflinesim.nouns import Noun
 from rooflinesim.units import format_quantity
 
 FigureFormat = Literal["png", "svg", "pdf"]
@@ -31,11 +38,31 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Dashes and markers go with the colours, so that a figure reads in grey too."""
 GREY = "#666666"
 PALE = "#BBBBBB"
+YELLOW = "#F0E442"
+"""Good for areas, too weak for lines."""
+PART_COLOURS = {
+    "attention": "#D55E00",
+    "attention projections": "#E69F00",
+    "recurrent state": "#882255",
+    "MLP": "#0072B2",
+    "experts": "#009E73",
+    "shared experts": "#56B4E9",
+    "router": "#CC79A7",
+    "head": "#000000",
+    "small kernels": PALE,
+    "communication": YELLOW,
+    "software": GREY,
+}
+"""Colour of each part of a step, in every figure."""
 
 WIDTH = 7.0
 """Width of a figure [inch]; at half of it, a column of a paper, the smallest letters are 4 points high."""
 
 _CAPTION_CHARACTERS = 112
+_CAPTION_SIZE = 8
+_LEGEND_CHARACTERS = 110
+_PLACES = 5
+"""Decimals of a place in a figure: a hundredth of a dot."""
 
 _STYLE: Any = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib, so it is never missing
@@ -101,15 +128,19 @@ def house_style() -> Iterator[None]:
         log.setLevel(level)
 
 
-def sheet(height: float, *, title: str, caption: str) -> Sheet:
-    """An empty figure of a height [inch]: a title above, and what it rests on below."""
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.04)
-    figure = Sheet(figsize=(WIDTH, height), layout=layout)
+def sheet(height: float, *, title: str, caption: str) -> tuple[Sheet, SubFigure]:
+    """An empty figure, and the part of it to draw in, of a height [inch], with a title; the caption stands below."""
+    lines = [line for part in caption.splitlines() for line in textwrap.wrap(part, _CAPTION_CHARACTERS)] or [""]
+    foot = (len(lines) * _CAPTION_SIZE * 1.35 + 6) / 72
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06, wspace=0.04, hspace=0.04)
+    figure = Sheet(figsize=(WIDTH, height + foot), layout=layout)
     FigureCanvasAgg(figure)
-    figure.suptitle(_plain(title), x=0.012, ha="left", fontsize=12, fontweight="bold")
-    lines = [line for part in caption.splitlines() for line in textwrap.wrap(part, _CAPTION_CHARACTERS)]
-    figure.supxlabel(_plain("\n".join(lines)), x=0.012, ha="left", fontsize=8, color=GREY)
-    return figure
+    grid = figure.add_gridspec(2, 1, height_ratios=[height, foot])
+    body, below = (figure.add_subfigure(grid[row]) for row in (0, 1))
+    body.suptitle(_plain(title), x=0.012, ha="left", fontsize=12, fontweight="bold")
+    words = _plain("\n".join(lines))
+    below.text(0.012, 1.0, words, ha="left", va="top", fontsize=_CAPTION_SIZE, color=GREY, linespacing=1.25)
+    return figure, body
 
 
 def _plain(words: str) -> str:
@@ -139,29 +170,82 @@ def rendered(figure: Figure, form: FigureFormat) -> bytes:
         # A name in a script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         if figure.get_layout_engine() is not None:
-            # Laid out once, at one resolution: each further pass would move things by a hair.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            _lay_out(figure)
         figure.savefig(content, format=form, metadata=_METADATA[form])
     return content.getvalue()
 
 
+def log_axis(axis: Any, unit: str = "1") -> None:
+    """A logarithmic axis that ends where its data or its limits do, with ticks enough to read a value between them."""
+    _scale(axis, "log")
+    low, high = axis.get_view_interval()
+    subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(base=10, subs=subs))
+    axis.set_minor_locator(LogLocator(base=10, subs=tuple(range(2, 10))))
+    number_scale(axis, unit)
+
+
+def count_axis(axis: Any, counts: Iterable[float], label: str) -> None:
+    """A logarithmic axis of counts from the first to the last, with ticks at powers of two."""
+    ends = min(counts), max(counts)
+    _scale(axis, "log", base=2)
+    getattr(axis.axes, f"set_{axis.axis_name}lim")(ends[0], max(ends[1], 2 * ends[0]))
+    number_scale(axis)
+    axis.set_label_text(label)
+
+
+def _scale(axis: Any, kind: str, **settings: Any) -> None:
+    getattr(axis.axes, f"set_{axis.axis_name}scale")(kind, **settings)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Put the parts of a figure where they belong, once and for all.
+
+    Each further pass would move them by a hair, and the last bits of a pass differ from run to run.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), _PLACES))
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position().get_points(), _PLACES)))
+
+
+def missing_letters(figure: Figure) -> str:
+    """Letters of a figure that its font lacks."""
+    known = get_font(findfont(_STYLE["font.family"][0])).get_charmap()
+    words = "".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
+    return "".join(sorted({letter for letter in words if letter.isprintable() and ord(letter) not in known}))
+
+
 def number_scale(axis: Any, unit: str = "1") -> None:
     """Label an axis's ticks with plain numbers, thousands set apart, or with prefixes of a unit."""
-    axis.set_major_formatter(
-        FuncFormatter(lambda value, _: format_quantity(value, "1", 3)) if unit == "1" else EngFormatter(unit=unit)
-    )
+    plain = FuncFormatter(lambda value, _: format_quantity(value, "1", 6))
+    axis.set_major_formatter(plain if unit == "1" else EngFormatter(unit=unit))
     axis.set_minor_formatter(NullFormatter())
 
 
-def batch_axis(axes: Axes, batches: Sequence[float], label: str = "batch [sequences]") -> None:
-    """A logarithmic axis of batches, ticks at powers of two."""
-    count_axis(axes, batches, label)
+def key(label: str, **look: Any) -> Line2D:
+    """A legend's entry for a line or, without a dash, for a mark."""
+    return Line2D([], [], label=label, **{"linestyle": "none", **look})
 
 
-def count_axis(axes: Axes, counts: Sequence[float], label: str) -> None:
-    """A logarithmic axis of counts, ticks at powers of two or four."""
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(min(counts), max(counts) if max(counts) > min(counts) else 2 * max(counts))
-    number_scale(axes.xaxis)
-    axes.set_xlabel(label)
+def legend_below(figure: FigureBase, handles: Sequence[Artist], *, columns: int) -> None:
+    """One legend for all axes, between them and the caption, in at most so many columns."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    room = max(1, _LEGEND_CHARACTERS // (longest + 7))
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, room))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Look(Noun):
+    """What tells one case from another, in colour and in grey."""
+
+    colour: str
+    dash: Any
+    marker: str
+
+
+LOOKS = tuple(
+    Look(colour=colour, dash=dash, marker=marker) for colour, dash, marker in zip(COLOURS, DASHES, MARKERS, strict=True)
+)

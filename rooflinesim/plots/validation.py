@@ -6,11 +6,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rooflinesim.nouns import Noun
-from rooflinesim.plots.canvas import COLOURS, GREY, MARKERS, PALE, house_style, number_scale, sheet
+from rooflinesim.plots.canvas import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    PALE,
+    Sheet,
+    house_style,
+    key,
+    legend_below,
+    number_scale,
+    sheet,
+)
 
 _MANY = 2000
 """Points from which on marks are small, mixed, and an image inside vector files."""
@@ -33,7 +43,7 @@ class MeasuredPoints(Noun):
     unit: str = "s"
 
 
-def draw_validation(points: MeasuredPoints, *, caption: str, labels: Mapping[str, str] | None = None) -> Figure:
+def draw_validation(points: MeasuredPoints, *, caption: str, labels: Mapping[str, str] | None = None) -> Sheet:
     """Predicted over measured with the line of equality; below, predicted / measured with each prediction's band.
 
     Hollow marks are measurements outside the prediction's band. The largest groups have a colour each, the rest share
@@ -47,14 +57,14 @@ def draw_validation(points: MeasuredPoints, *, caption: str, labels: Mapping[str
     groups = _groups(points, labels or {})
     ratio = np.clip(points.predicted / points.measured, 1 / _REACH, _REACH)
     with house_style():
-        figure = sheet(7.6, title="Predicted against measured", caption=caption)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        figure, body = sheet(8.0, title="Predicted against measured", caption=caption)
+        upper, lower = body.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         _equality(upper, points)
         _bands(lower, points)
         draw = _cloud if points.measured.size >= _MANY else _marks
         handles = draw(upper, points, points.predicted, groups)
         draw(lower, points, ratio, groups)
-        upper.legend(handles=handles, loc="upper left")
+        legend_below(body, handles, columns=2)
         lower.set_xlabel(f"measured {_quantity(points.unit)}")
         upper.set_ylabel(f"predicted {_quantity(points.unit)}")
         lower.set_ylabel("predicted / measured")
@@ -104,9 +114,8 @@ def _marks(axes: Axes, points: MeasuredPoints, heights: np.ndarray, groups: Sequ
                 alpha=0.8,
                 clip_on=False,
             )
-        handles.append(Line2D([], [], color=group.colour, marker=group.marker, linestyle="none", label=group.label))
-    hollow = {"color": GREY, "marker": "o", "markerfacecolor": "none", "linestyle": "none"}
-    return [*handles, Line2D([], [], label="outside its band", **hollow)]  # type: ignore[arg-type]
+        handles.append(key(group.label, color=group.colour, marker=group.marker))
+    return [*handles, key("outside its band", color=GREY, marker="o", markerfacecolor="none")]
 
 
 def _cloud(axes: Axes, points: MeasuredPoints, heights: np.ndarray, groups: Sequence[_Group]) -> list[Line2D]:
@@ -125,8 +134,8 @@ def _cloud(axes: Axes, points: MeasuredPoints, heights: np.ndarray, groups: Sequ
         rasterized=True,
         zorder=2,
     )
-    handles = [Line2D([], [], color=one.colour, marker="o", linestyle="none", label=one.label) for one in groups]
-    return [*handles, Line2D([], [], color="black", marker=".", markersize=3, linestyle="none", label="ends of bands")]
+    handles = [key(one.label, color=one.colour, marker="o") for one in groups]
+    return [*handles, key("ends of bands", color="black", marker=".", markersize=3)]
 
 
 def _quantity(unit: str) -> str:

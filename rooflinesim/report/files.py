@@ -20,8 +20,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     FileError : if the folder is missing or the file cannot be written; then nothing is left behind.
     """
     temporary: str | None = None
-    path = Path(os.path.realpath(path))
     try:
+        path = Path(os.path.realpath(path))
         if path.is_dir():
             raise FileError(f"{path}: this is a directory; name a file in it")
         if path.exists() and not path.is_file():

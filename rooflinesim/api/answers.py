@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rooflinesim import __version__
@@ -70,8 +70,9 @@ def answer(
     views: Sequence[View],
     inputs: Mapping[str, Any],
     notes: Sequence[str],
+    draw: Callable[[], Any] | None = None,
 ) -> Answer:
-    """The answer to a question about a deployment, with what it rests on."""
+    """The answer to a question about a deployment, with what it rests on and how it is drawn."""
     return Answer(
         command=command,
         version=__version__,
@@ -82,6 +83,7 @@ def answer(
         summary=content["summary"],
         notes=[*notes, *text.deployment_notes(asked)],
         views=views,
+        draw=draw,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis import crossover as crossover_analysis
+from rooflinesim.api import plots
 from rooflinesim.api.answers import answer, deployment
 from rooflinesim.report import crossover as crossover_report
 from rooflinesim.report.answer import Answer
@@ -31,4 +32,14 @@ def crossover(
     result = crossover_analysis.crossover(asked, context=context)
     content = crossover_report.crossover_content(result)
     views = [crossover_report.crossover_view(asked, result)]
-    return answer("crossover", asked, paths, result, content, views, {"context_tokens": context}, notes)
+    return answer(
+        "crossover",
+        asked,
+        paths,
+        result,
+        content,
+        views,
+        {"context_tokens": context},
+        notes,
+        draw=lambda: plots.plot_crossover([asked]),
+    )

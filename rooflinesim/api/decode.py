@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rooflinesim.analysis import decode as decode_analysis
+from rooflinesim.api import plots
 from rooflinesim.api.answers import Counts, answer, deployment, grid, numbers, remarks
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report.answer import Answer
@@ -49,4 +52,7 @@ def decode(
         views,
         grid(result),
         [*notes, *remarks(asked, result)],
+        draw=lambda: plots.plot_latency(
+            [asked], batch=result.batch if np.ptp(result.batch) else (1, 1024), context=result.context
+        ),
     )

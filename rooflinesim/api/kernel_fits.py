@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import SEED
 from rooflinesim.api.kernel_rows import KernelGroup, KernelRows, group_time, machine_of_group
 from rooflinesim.cost.machine import Machine
 from rooflinesim.nouns import Noun
-from rooflinesim.validation.comparison import SEED
 from rooflinesim.validation.fitting import Fit, Parameter, fit
 
 MOST_ROWS = 1500

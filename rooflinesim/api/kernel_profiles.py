@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Comparison, Skipped, joined
 from rooflinesim.api.kernel_laws import FittedLaw
 from rooflinesim.api.kernel_rows import KernelGroup, KernelRows, group_time, machine_of_group
 from rooflinesim.api.kernel_slots import GEMM, Samples, Slot, changed, fit_slot, samples_of, slot_of
@@ -16,8 +17,7 @@ from rooflinesim.cost.machine import Machine, architecture_tag
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
 from rooflinesim.units import format_quantity
-from rooflinesim.validation.comparison import Comparison, joined
-from rooflinesim.validation.tables import Skipped, Table
+from rooflinesim.validation.tables import Table
 
 SOURCE = "ai-dynamo/aiconfigurator, commit 095f58a"
 

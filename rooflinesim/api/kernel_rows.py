@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.api.measured import known_hardware, known_stack
 from rooflinesim.config.labels import device_reading
 from rooflinesim.cost.machine import Machine, device_machine
@@ -14,7 +15,7 @@ from rooflinesim.errors import RooflinesimError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.stack import Stack
-from rooflinesim.validation.tables import Skipped, Table, number
+from rooflinesim.validation.tables import Table, number
 from rooflinesim.workload.op import Op
 
 COLD = 1.2

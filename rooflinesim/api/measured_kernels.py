@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Comparison, Skipped, sampled
 from rooflinesim.api.attention_rows import attention_rows
 from rooflinesim.api.collective_rows import collective_rows
 from rooflinesim.api.expert_rows import expert_rows
@@ -15,8 +16,7 @@ from rooflinesim.api.measured import known_hardware, known_stack
 from rooflinesim.cost.machine import architecture_tag
 from rooflinesim.errors import RooflinesimError, UnsupportedError
 from rooflinesim.specs.stack import Band, Stack
-from rooflinesim.validation.comparison import Comparison, sampled
-from rooflinesim.validation.tables import Skipped, Table, TableKind
+from rooflinesim.validation.tables import Table, TableKind
 
 Evidence = Literal["fitted", "same architecture", "transferred"]
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis import memory as memory_analysis
+from rooflinesim.api import plots
 from rooflinesim.api.answers import answer, deployment
 from rooflinesim.report import memory as memory_report
 from rooflinesim.report.answer import Answer
@@ -32,4 +33,14 @@ def memory(
     result = memory_analysis.memory(asked, batch=batch, context=context)
     content = memory_report.memory_content(result)
     views = [memory_report.memory_view(asked, result)]
-    return answer("memory", asked, paths, result, content, views, {"batch": batch, "context_tokens": context}, notes)
+    return answer(
+        "memory",
+        asked,
+        paths,
+        result,
+        content,
+        views,
+        {"batch": batch, "context_tokens": context},
+        notes,
+        draw=lambda: plots.plot_memory([asked], batch=batch, context=context),
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis.operations import decode_ops as analyse
+from rooflinesim.api import plots
 from rooflinesim.api.answers import answer, deployment
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report.answer import Answer
@@ -35,4 +36,14 @@ def decode_ops(
         "summary": {"step_time_s": sum(row.time for row in rows)},
     }
     view = decode_report.ops_view(asked, rows, batch=batch, context=context)
-    return answer("decode", asked, paths, rows, content, [view], {"batch": batch, "context_tokens": context}, notes)
+    return answer(
+        "decode",
+        asked,
+        paths,
+        rows,
+        content,
+        [view],
+        {"batch": batch, "context_tokens": context},
+        notes,
+        draw=lambda: plots.plot_roofline([asked], batch=batch, context=context),
+    )

@@ -10,11 +10,12 @@ import numpy as np
 from rooflinesim import __version__
 from rooflinesim.analysis.comparison import Comparison, Skipped, joined, reasons, sampled, scores
 from rooflinesim.api.measured import compared
+from rooflinesim.api.measured_kernels import compared_kernels
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.report import validation as report
 from rooflinesim.report.answer import Answer
 from rooflinesim.specs.stack import Stack
-from rooflinesim.validation.comparison import own_comparison
+from rooflinesim.validation.own_runs import own_comparison
 from rooflinesim.validation.published import MeasuredRun, measured_runs
 from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.tables import read_table
@@ -104,8 +105,10 @@ def comparison_of_file(path: Path, *, limit: int | None = None, stack: Stack | N
             found = _of_runs(*serving_runs(table), limit=limit, stack=stack)
         case "own":
             found = own_comparison(table, limit)
+        case "speculation":
+            raise UnsupportedError(f"{table.path.name}: tables of speculation are not compared yet")
         case _:
-            raise UnsupportedError(f"{table.path.name}: tables of {table.kind} are not compared yet")
+            found = compared_kernels(table, limit=limit, stack=stack)
     labels = dict(found.labels)
     labels["table"] = np.full(found.ids.size, table.kind, dtype=object)
     labels.setdefault("unit", np.full(found.ids.size, "s", dtype=object))

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rooflinesim.analysis.comparison import Comparison
 from rooflinesim.api.kernel_rows import group_time, machine_of_group
 from rooflinesim.api.measured_kernels import compared_kernels, kernel_rows
 from rooflinesim.errors import UnsupportedError
-from rooflinesim.validation.comparison import Comparison
 from rooflinesim.validation.tables import Table, read_table
 
 GEMM = "gpu,dtype,m,n,k,latency_us_trtllm_1.0,latency_us_vllm_0.24.0,latency_us_sglang_0.5"

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rooflinesim.analysis.comparison import Comparison, Skipped, joined, sampled, score, scores
+from rooflinesim.analysis.comparison import Comparison, Skipped, sampled
 from rooflinesim.validation.tables import Table, number
-
-__all__ = ["Comparison", "Skipped", "joined", "own_comparison", "sampled", "score", "scores"]
 
 
 def own_comparison(table: Table, limit: int | None = None) -> Comparison:

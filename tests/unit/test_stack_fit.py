@@ -50,7 +50,7 @@ def test_a_slope_is_the_change_of_a_run_that_its_constant_makes(data: RunData) -
     start = class_constants(data)
     slopes = data.table.slopes(start)
     base = np.log(data.table.predicted(start))
-    for name in ("memory_efficiency.HBM", "elementwise.fixed_time", "collectives.latency", "routing.independence"):
+    for name in ("memory_efficiency.GDDR", "elementwise.fixed_time", "collectives.latency", "routing.independence"):
         moved = start.copy()
         moved[:, NAMES.index(name)] += NUDGE
         apart = (np.log(data.table.predicted(moved)) - base) / NUDGE

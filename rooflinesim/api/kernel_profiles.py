@@ -9,7 +9,7 @@ import numpy as np
 
 from rooflinesim.api.kernel_laws import FittedLaw
 from rooflinesim.api.kernel_rows import KernelGroup, KernelRows, group_time, machine_of_group
-from rooflinesim.api.kernel_slots import GEMM, Samples, Slot, changed, fit_slot, samples_of, slot_of
+from rooflinesim.api.kernel_slots import GEMM, Samples, Slot, changed, fit_slot, kernel_slot_of, samples_of, slot_of
 from rooflinesim.api.measured import known_hardware
 from rooflinesim.api.measured_kernels import comparison, kernel_rows
 from rooflinesim.cost.machine import Machine, architecture_tag
@@ -139,8 +139,7 @@ def _fits(samples: Samples, report: Report) -> tuple[dict[tuple[Slot, str], Fitt
 def fitted_machine(group: KernelGroup, laws: Mapping[tuple[Slot, str], FittedLaw]) -> Machine:
     """Constants of a group's devices with what was fitted to them."""
     machine = machine_of_group(group)
-    slot = slot_of(group)
-    for one in (GEMM, slot):
+    for one in (GEMM, slot_of(group), kernel_slot_of(group)):
         law = laws.get((one, group.hardware.name)) if one else None
         if one is not None and law is not None:
             machine = changed(one, machine, law.law)
@@ -159,9 +158,9 @@ def left_out_machine(group: KernelGroup, laws: Mapping[tuple[Slot, str], FittedL
         raise UnsupportedError(NOTHING_LEFT)
     bare = dataclasses.replace(group, hardware=dataclasses.replace(group.hardware, calibration=None))
     machine = machine_of_group(bare)
-    for one in (GEMM, slot):
-        law = laws.get((one, group.hardware.name))
-        if law is not None:
+    for one in (GEMM, slot, kernel_slot_of(group)):
+        law = laws.get((one, group.hardware.name)) if one else None
+        if one is not None and law is not None:
             machine = changed(one, machine, law.law)
     return machine
 
@@ -230,3 +229,14 @@ def noun_data(noun: Any) -> dict[str, Any]:
 
 def _rounded(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
+
+
+def with_sections(own: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data of a profile with fitted sections over its own, key by key; laws are replaced whole."""
+    whole = dict(own)
+    for key, value in sections.items():
+        under = whole.get(key)
+        is_law = isinstance(value, Mapping) and any(not isinstance(one, Mapping) for one in value.values())
+        both = isinstance(value, Mapping) and isinstance(under, Mapping) and not is_law
+        whole[key] = with_sections(under, value) if both and isinstance(under, Mapping) else value
+    return whole

@@ -55,11 +55,8 @@ def slot_of(group: KernelGroup) -> Slot | None:
         is_wide = op.form.family == "16-bit" or op.form.is_weight_only
         return GEMM if is_wide else Slot(group.stack, "quantization", op.form.name)
     if op.kind == "experts":
-        return (
-            Slot(group.stack, "experts")
-            if op.form.family == "16-bit"
-            else Slot(group.stack, "expert_formats", op.form.name)
-        )
+        name = op.form.name.partition("/")[0]
+        return Slot(group.stack, "experts") if op.form.family == "16-bit" else Slot(group.stack, "expert_formats", name)
     if isinstance(op.shape, AttentionShape):
         is_narrow = float(np.mean(op.shape.value_bytes)) < 2.0
         return Slot(group.stack, "narrow_attention" if is_narrow else "attention")
@@ -72,6 +69,12 @@ def link_word(name: str) -> str:
     return name.split(" ")[0].rstrip("0123456789")
 
 
+def kernel_slot_of(group: KernelGroup) -> Slot | None:
+    """Place of a law of the group's very kernel, where it is not the main one of its engine and format."""
+    op = group.ops[0]
+    return Slot(group.stack, "expert_formats", op.form.name) if op.kind == "experts" else None
+
+
 def decides(group: KernelGroup, slot: Slot) -> bool:
     """Whether a law is fitted to the rows: not to weight-only products, nor to attention that multiplies in 8 bits."""
     form = group.ops[0].form
@@ -81,12 +84,20 @@ def decides(group: KernelGroup, slot: Slot) -> bool:
 def samples_of(tables: Sequence[KernelRows]) -> Samples:
     """Samples of all tables by the place of the law that they decide, and by device."""
     found: dict[Slot, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    sizes: dict[tuple[Slot, str], list[int]] = defaultdict(list)
+    for rows in tables:
+        for group in rows.groups:
+            if slot := slot_of(group):
+                sizes[slot, group.hardware.name].append(group.members.size)
     for rows in tables:
         for group in rows.groups:
             slot = slot_of(group)
             shares = SHARES.get(str(rows.labels["kind"][group.members[0]]))
             if slot is None or shares is None or not decides(group, slot):
                 continue
+            own = kernel_slot_of(group)
+            if own and group.members.size < max(sizes[slot, group.hardware.name]):
+                slot = own
             shares = {"": 1.0} if slot.field == "collectives" else shares
             sample = sample_of(rows, group, shares)
             if sample is not None:

@@ -71,8 +71,12 @@ class Machine(Noun):
         return self.quantization.get(form.name, self.quantization.get(form.family))
 
     def expert_law(self, form: NumberFormat) -> ExpertLaw:
-        """Constants of experts whose weights have a format: its own, else its family's, else those of all."""
-        return self.expert_formats.get(form.name, self.expert_formats.get(form.family, self.experts))
+        """Constants of experts whose weights have a format: its own, else its family's, else those of all.
+
+        A name such as nvfp4/cutlass asks for one of several kernels that the software has for the format.
+        """
+        names = (form.name, form.name.partition("/")[0], form.family)
+        return next((self.expert_formats[name] for name in names if name in self.expert_formats), self.experts)
 
     def attention_law(self, value_bytes: Array) -> AttentionLaw:
         """Constants of attention to a cache whose values have so many bytes."""

@@ -46,8 +46,9 @@ class Band(Noun):
 class ArchitectureKernels(Noun):
     """Constants of the kernels that the software has for one architecture of devices, where they differ.
 
-    `narrow_attention` is that of caches of less than 16 bits per value, `expert_formats` those of experts by number
-    format or its family, `quantization` that of products by format or family.
+    `narrow_attention` is that of caches of less than 16 bits per value; `expert_formats` those of experts by number
+    format, its family or, where the software has several kernels, format/kernel; `quantization` that of products by
+    format or family.
     """
 
     attention: AttentionLaw | None = None

@@ -88,9 +88,9 @@ def kernel_profiles(
             place.setdefault(slot.field, {})[slot.key] = data
         else:
             place[slot.field] = data
-    for stack, data in stacks.items():
-        data["sources"] = {"architectures": f"kernel tables of {source}"}
-        data["kinds"] = {"architectures": "fitted"}
+    for sections in stacks.values():
+        sections["sources"] = {"architectures": f"kernel tables of {source}"}
+        sections["kinds"] = {"architectures": "fitted"}
     for stack in {slot.stack for slot, _ in laws}:
         stacks[stack]["kernels_fitted_on"] = sorted({device for slot, device in laws if slot.stack == stack})
     for name, found in (("kernel_bands", fitted), ("transfer_kernel_bands", transferred)):

@@ -88,6 +88,9 @@ def kernel_profiles(
             place.setdefault(slot.field, {})[slot.key] = data
         else:
             place[slot.field] = data
+    for sections in stacks.values():
+        sections["sources"] = {"isolated_kernels": f"kernel tables of {source}"}
+        sections["kinds"] = {"isolated_kernels": "fitted"}
     for stack in {slot.stack for slot, _ in laws}:
         stacks[stack]["kernels_fitted_on"] = sorted({device for slot, device in laws if slot.stack == stack})
     for name, found in (("kernel_bands", fitted), ("transfer_kernel_bands", transferred)):
@@ -245,6 +248,11 @@ def noun_data(noun: Any) -> dict[str, Any]:
     return data
 
 
+def _values(value: Any) -> list[Any]:
+    """Values of a mapping; nothing of anything else."""
+    return list(value.values()) if isinstance(value, Mapping) else []
+
+
 def _rounded(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
@@ -254,7 +262,7 @@ def with_sections(own: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[s
     whole = dict(own)
     for key, value in sections.items():
         under = whole.get(key)
-        is_law = isinstance(value, Mapping) and any(not isinstance(one, Mapping) for one in value.values())
+        is_law = key not in ("sources", "kinds") and any(not isinstance(one, Mapping) for one in _values(value))
         both = isinstance(value, Mapping) and isinstance(under, Mapping) and not is_law
         whole[key] = with_sections(under, value) if both and isinstance(under, Mapping) else value
     return whole

@@ -1,7 +1,7 @@
 """Which law of which stack and device the rows of a kernel table decide."""
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -50,6 +50,9 @@ ON_CHIP = Slot("generic", "on_chip")
 FEWEST_ROWS = 40
 """Rows from which a law is fitted; below, that of the class stays [1]."""
 
+FEWEST_KERNEL_ROWS = 1000
+"""Rows from which an attention kernel that is not its engine's main one has a law of its own [1]."""
+
 Samples = Mapping[Slot, Mapping[str, Sequence[Sample]]]
 """Samples by place of the law and by device."""
 
@@ -95,11 +98,7 @@ def decides(group: KernelGroup, slot: Slot) -> bool:
 def samples_of(tables: Sequence[KernelRows]) -> Samples:
     """Samples of all tables by the place of the law that they decide, and by device."""
     found: dict[Slot, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
-    sizes: dict[tuple[Slot, str, object], list[int]] = defaultdict(list)
-    for rows in tables:
-        for group in rows.groups:
-            if slot := slot_of(group):
-                sizes[slot, group.hardware.name, rows.labels["kind"][group.members[0]]].append(group.members.size)
+    main = main_kernels(tables)
     for rows in tables:
         for group in rows.groups:
             slot = slot_of(group)
@@ -108,7 +107,9 @@ def samples_of(tables: Sequence[KernelRows]) -> Samples:
             if slot is None or shares is None or not decides(group, slot):
                 continue
             own = kernel_slot_of(group)
-            if own and group.members.size < max(sizes[slot, group.hardware.name, kind]):
+            if own and group.ops[0].form.name.partition("/")[2] not in main[slot, group.hardware.name]:
+                if own.field == "attention_kernels" and group.members.size < FEWEST_KERNEL_ROWS:
+                    continue
                 slot = own
             shares = {"": 1.0} if slot.field == "collectives" else shares
             places = [(slot, shares), *([(ON_CHIP, ON_CHIP_SHARES)] if slot == GEMM else [])]
@@ -116,6 +117,20 @@ def samples_of(tables: Sequence[KernelRows]) -> Samples:
                 sample = sample_of(rows, group, wanted)
                 if sample is not None:
                     found[place][group.hardware.name].append(sample)
+    return found
+
+
+def main_kernels(tables: Sequence[KernelRows]) -> Mapping[tuple[Slot, str], set[str]]:
+    """Kernel that most rows of each table use, by place of the law and device; of several tables all such kernels."""
+    counts: dict[tuple[Slot, str, str], Counter[str]] = defaultdict(Counter)
+    for rows in tables:
+        for group in rows.groups:
+            if slot := slot_of(group):
+                kind = str(rows.labels["kind"][group.members[0]])
+                counts[slot, group.hardware.name, kind][group.ops[0].form.name.partition("/")[2]] += group.members.size
+    found: dict[tuple[Slot, str], set[str]] = defaultdict(set)
+    for (slot, device, _), sizes in counts.items():
+        found[slot, device].add(sizes.most_common(1)[0][0])
     return found
 
 

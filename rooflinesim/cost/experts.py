@@ -47,6 +47,7 @@ def expert_time(
     bandwidth: Array,
     flop_rate: Array,
     law: ExpertLaw,
+    clock_rate: Array | None = None,
 ) -> Array:
     r"""Time of one product of tokens with the matrices of one device's awake experts [s].
 
@@ -70,6 +71,7 @@ def expert_time(
     flops : F, without padding. [FLOP]
     bandwidth, flop_rate : BW and P of the datasheet. [B/s], [FLOP/s]
     law : constants of the kernel
+    clock_rate : of the device, in whose cycles the law's times pass; None takes them as they are. [Hz]
 
     References
     ----------
@@ -80,4 +82,5 @@ def expert_time(
     compute = padded_flops(flops, rows, awake, law.tile) / (law.flop_efficiency * flop_rate)
     streamed = smooth_maximum(memory, compute, law.overlap_exponent)
     grouping = grouping_time(remote_rows, rows, inputs + outputs, bandwidth, law)
-    return law.fixed_time + law.depth_time * inputs + streamed + grouping
+    cycles = 1.0 if clock_rate is None else law.reference_clock_rate / clock_rate
+    return (law.fixed_time + law.depth_time * inputs) * cycles + streamed + grouping

@@ -152,6 +152,7 @@ def _expert_time(op: Op, shape: ExpertShape, machine: Machine, bandwidth: Array)
         bandwidth=bandwidth,
         flop_rate=machine.dense_rate(op.form),
         law=law,
+        clock_rate=machine.clock_rate,
     )
 
 

@@ -16,7 +16,8 @@ class ExpertLaw(Noun):
     what streaming weights reaches) that awake experts reach, `flop_efficiency` that of the dense rate. Rows of an
     expert are padded to `tile`. Sorting, scattering and activating pass `grouping_passes` times over the rows, and
     over `remote_share` of the rows whose experts other ranks hold. Steps of more than one token stream weights
-    `batch_slowdown` times slower, where the kernel for a single token is another one.
+    `batch_slowdown` times slower, where the kernel for a single token is another one. Times hold at
+    `reference_clock_rate` and pass in clock cycles.
     """
 
     fixed_time: float = quantity("s")
@@ -28,6 +29,7 @@ class ExpertLaw(Noun):
     grouping_passes: float = quantity("1", default=0.0)
     remote_share: float = quantity("1", default=0.0, maximum=1.0)
     batch_slowdown: float = quantity("1", default=1.0, minimum=1.0)
+    reference_clock_rate: float = quantity("Hz", default=1.8e9, positive=True)
 
     def __post_init__(self) -> None:
         units.check(self)

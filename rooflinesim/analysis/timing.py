@@ -29,20 +29,20 @@ class Traffic(Noun):
 
 
 def step_ops(deployment: Deployment, step: Step, routing: Routing | None = None) -> tuple[Op, ...]:
-    """Operations of a step on one device of each stage; experts are chosen as the stack says unless routing is given.
+    """Operations of a step on one device of each stage; experts are chosen as the stack says unless `routing` does."""
+    return forward(step_pass(deployment, step, routing))
 
-    The sequences of the step are dealt evenly over data-parallel groups.
-    """
-    return forward(
-        Pass(
-            model=deployment.model,
-            precision=deployment.precision,
-            step=dataclasses.replace(step, batch=step.batch / deployment.data_parallel),
-            ranks=deployment.tensor_parallel,
-            replicas=deployment.data_parallel,
-            expert_ranks=deployment.expert_parallel,
-            routing=routing or deployment.stack.routing,
-        )
+
+def step_pass(deployment: Deployment, step: Step, routing: Routing | None = None) -> Pass:
+    """The forward pass of a step on one device; its sequences are dealt evenly over data-parallel groups."""
+    return Pass(
+        model=deployment.model,
+        precision=deployment.precision,
+        step=dataclasses.replace(step, batch=step.batch / deployment.data_parallel),
+        ranks=deployment.tensor_parallel,
+        replicas=deployment.data_parallel,
+        expert_ranks=deployment.expert_parallel,
+        routing=routing or deployment.stack.routing,
     )
 
 

@@ -11,6 +11,8 @@ from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import NumberFormat
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.precision import Precision
 from rooflinesim.specs.routing import Routing
 from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import Op
@@ -96,5 +98,9 @@ def aligned(**columns: Array | list[float] | list[int] | tuple[int, ...] | None)
 
 def main_format(deployment: Deployment) -> NumberFormat:
     """Number format of most of the weights that a step multiplies with."""
-    precision = deployment.precision
-    return precision.experts if any(group.moe for group in deployment.model.layers) else precision.mlp
+    return main_matrices(deployment.model, deployment.precision)
+
+
+def main_matrices(model: Model, precision: Precision) -> NumberFormat:
+    """Number format of most of a model's weights."""
+    return precision.experts if any(group.moe for group in model.layers) else precision.mlp

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from rooflinesim import __version__
-from rooflinesim.cli import catalogue, questions
+from rooflinesim.cli import catalogue, questions, scenarios
 
 _EPILOG = (
     "Times are predictions with a band that is meant to hold 80 % of measurements; `--stack ideal` gives the pure"
@@ -38,6 +38,8 @@ def _common(
 
 for _question in (questions.decode, questions.prefill, questions.crossover, questions.memory):
     app.command(rich_help_panel="Questions")(_question)
+for _command in (scenarios.run, scenarios.sweep):
+    app.command(rich_help_panel="Scenarios")(_command)
 app.command("list", rich_help_panel="Catalogue")(catalogue.list_entries)
 app.command("show", rich_help_panel="Catalogue")(catalogue.show)
 app.command("check", rich_help_panel="Catalogue")(catalogue.check)

@@ -33,7 +33,7 @@ def step_question(scenario: Scenario) -> tuple[StepQuestion, list[str]]:
     if not unused:
         return question, []
     words = ", ".join(unused)
-    return question, [f"{scenario.name}: {words} do not change the times of a {question} step and are left aside"]
+    return question, [f"{scenario.name}: a {question} step does not depend on {words}: left aside here"]
 
 
 def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:

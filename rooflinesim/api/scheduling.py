@@ -99,7 +99,7 @@ def on_dask(task: Task[T], indices: Iterable[int], address: str) -> Iterator[tup
         raise UnsupportedError(
             "--scheduler needs the optional Dask: pip install 'rooflinesim[distributed]'; or leave it out"
         ) from None
-    settings = {"distributed.scheduler.allowed-failures": RETRIES, "distributed.comm.timeouts.connect": "10s"}
+    settings = {"distributed.scheduler.allowed-failures": RETRIES, "distributed.comm.timeouts.connect": "5s"}
     with dask.config.set(settings), contextlib.ExitStack() as opened:
         client = opened.enter_context(_client(distributed, address, opened))
         rest = iter(indices)
@@ -136,7 +136,7 @@ def _client(distributed: Any, address: str, opened: contextlib.ExitStack) -> Any
         )
         return distributed.Client(cluster)
     try:
-        return distributed.Client(address, timeout="10s")
+        return distributed.Client(address, timeout="5s")
     except (OSError, ValueError, TypeError) as error:
         raise FileError(
             f"--scheduler: nothing answers at {address!r:.100} ({error}); start one with `dask scheduler` and"

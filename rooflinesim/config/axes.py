@@ -52,6 +52,9 @@ def _schema(kind: type, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(value: object, _metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        # A device by its number alone, such as 4090.
+        return (str(value),)
     if not isinstance(value, str) or not value.strip():
         raise DomainError(f"{value!r:.60} is not a name; write plain text")
     return (value,)

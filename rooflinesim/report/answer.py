@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rooflinesim.report.columns import Columns, records
 from rooflinesim.report.provenance import Provenance
-from rooflinesim.report.tables import View, render_markdown, render_terminal
+from rooflinesim.report.tables import View, html_table, render_markdown, render_terminal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +95,10 @@ class Answer:
                 return self.to_markdown()
             case "table":
                 return self.to_table(width=width, colour=colour)
+
+    def _repr_html_(self) -> str:
+        """The tables as a notebook shows them, under what they are about."""
+        return "\n".join(map(html_table, self.views))
 
     def __repr__(self) -> str:
         return self.to_table(width=100)

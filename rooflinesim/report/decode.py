@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rooflinesim.report import text
+from rooflinesim.report.bars import bar
 from rooflinesim.report.columns import columns_of, columns_of_rows
 from rooflinesim.report.tables import BOUND_STYLE, View
 from rooflinesim.specs.deployment import Deployment
@@ -127,13 +128,14 @@ def ops_columns(rows: "Sequence[OpRow]") -> dict[str, Any]:
 
 
 def ops_view(deployment: Deployment, rows: "Sequence[OpRow]", *, batch: float, context: float) -> View:
-    """Table of a step's operations."""
+    """Table of a step's operations, the longest with the longest bar."""
+    widest = max(row.share for row in rows)
     return View(
         lines=[
             text.deployment_line(deployment),
             f"Operations of one decode step at batch {batch:g} and context {context:,.0f}; one device.",
         ],
-        headers=["op", "count", "format", "FLOP", "weights", "KV", "FLOP/B", "ms", "share", "bound"],
+        headers=["op", "count", "format", "FLOP", "weights", "KV", "FLOP/B", "ms", "share", "", "bound"],
         rows=[
             [
                 row.op,
@@ -145,11 +147,12 @@ def ops_view(deployment: Deployment, rows: "Sequence[OpRow]", *, batch: float, c
                 "-" if row.intensity is None else text.short(row.intensity),
                 text.short(row.time * 1e3),
                 text.share(row.share),
+                bar(row.share / widest),
                 row.bound,
             ]
             for row in rows
         ],
-        left=(0, 2, 9),
+        left=(0, 2, 9, 10),
         styles=[BOUND_STYLE[row.bound] for row in rows],
     )
 

@@ -87,8 +87,6 @@ def opened(parts: Parts, manifest: Mapping[str, Any]) -> Iterator[None]:
     ------
     FileError : if the folder cannot be made, or another process holds it.
     """
-    if not parts.output.parent.is_dir():
-        raise FileError(f"{parts.output}: there is no folder {parts.output.parent}; make it, or name another file")
     wanted = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with said_plainly(parts.folder), contextlib.ExitStack() as held:
         parts.folder.mkdir(exist_ok=True)
@@ -100,7 +98,12 @@ def opened(parts: Parts, manifest: Mapping[str, Any]) -> Iterator[None]:
                 if other.name != _LOCK:
                     other.unlink()
             write_whole(path, wanted.encode())
-        yield
+        try:
+            yield
+        finally:
+            # Nothing was made: nothing is left to take up again.
+            if parts.folder.is_dir() and not any(parts.folder.glob("part-*.json")):
+                shutil.rmtree(parts.folder)
 
 
 def _hold(lock: Any, parts: Parts) -> None:

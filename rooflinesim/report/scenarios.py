@@ -111,7 +111,7 @@ def step_view(name: str, grid: Grid, columns: Columns, first: Deployment) -> Vie
             *([name] if fixed != name else []),
             fixed,
             f"{words}, {what}; the band is meant to hold 80 % of measurements.",
-            *_trend(plain, rate if is_decode else time),
+            *(_trend(plain, rate if is_decode else time) if len(grid.varying) == 1 else []),
         ],
         headers=[
             *(_HEADERS.get(axis, axis) for axis in axes),
@@ -143,7 +143,7 @@ _DEPLOYMENT = {
 
 
 def _trend(plain: Mapping[str, list[Any]], field: str) -> list[str]:
-    """A column at a glance, where it has the rows for it."""
+    """A column at a glance, along the one axis that there is."""
     values = plain[field]
     if not 4 <= len(values) <= 60:
         return []

@@ -41,7 +41,9 @@ class SweepFile(Noun):
         import pandas as pd
 
         if self.path.suffix.lower() == ".csv":
-            return pd.read_csv(self.path, float_precision="round_trip")
+            # From pandas 3 on numbers are read exactly without being asked to.
+            exact: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
+            return pd.read_csv(self.path, **exact)
         return pd.read_parquet(self.path)
 
 

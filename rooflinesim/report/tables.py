@@ -51,6 +51,26 @@ def render_markdown(views: Sequence[View]) -> str:
     return _render(escaped, box_style=box.MARKDOWN, width=10_000, colour=False)
 
 
+def html_table(view: View) -> str:
+    """HTML of one table, every text escaped."""
+    from html import escape
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        sides = ("left" if index in view.left else "right" for index in range(len(cells)))
+        parts = (
+            f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for cell, side in zip(cells, sides, strict=True)
+        )
+        return f"<tr>{''.join(parts)}</tr>"
+
+    lines = [f"<p>{'<br>'.join(map(escape, view.lines))}</p>"] if view.lines else []
+    if view.rows:
+        body = "".join(row(cells, "td") for cells in view.rows)
+        lines.append(f"<table><thead>{row(view.headers, 'th')}</thead><tbody>{body}</tbody></table>")
+    if view.footer:
+        lines.append(f"<p>{'<br>'.join(map(escape, view.footer))}</p>")
+    return "\n".join(lines)
+
+
 def _aligned(view: View) -> str:
     """Text of one table: cells padded to their column, a rule under the headers."""
     lines = list(view.lines)

@@ -6,6 +6,7 @@ from rooflinesim.analysis.decode import decode
 from rooflinesim.analysis.distinct import distinct_rows, distinct_values
 from rooflinesim.analysis.steps import BLOCK_POINTS
 from rooflinesim.analysis.timing import step_time
+from rooflinesim.specs.hardware import OnChipMemory
 from rooflinesim.workload.step import Step
 
 
@@ -33,9 +34,11 @@ def test_points_of_one_call_are_what_each_takes_alone(is_shared: bool):
     batch = random.integers(1, 65, count).astype(float)
     batch = batch if is_shared else batch + np.linspace(0.0, 0.5, count)
     context = random.integers(0, 20_000, count).astype(float)
-    hardware = device(cores=100, clock_rate=1.8e9)
+    cache = OnChipMemory(l2_capacity=2e6, bandwidth=5e12)
+    hardware = device(cores=100, clock_rate=1.8e9, on_chip=cache)
     for asked in (deployed(small_model(), hardware, serving_stack()), deployed(stack=serving_stack(), ranks=2)):
         result = decode(asked, batch=batch, context=context)
+        assert (result.on_chip > 0).any() == (asked.tensor_parallel == 1)
         for index in (0, 17, BLOCK_POINTS - 1, BLOCK_POINTS, count - 1):
             alone = step_time(asked, Step(batch=batch[index], context=context[index]))
             assert result.step_time[index] == pytest.approx(float(alone.time), rel=1e-12)

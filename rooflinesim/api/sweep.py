@@ -30,7 +30,7 @@ from rooflinesim.errors import DomainError, FileError
 from rooflinesim.nouns import Noun
 from rooflinesim.report import part_files
 from rooflinesim.report.part_files import Parts
-from rooflinesim.report.rows import Joint, RowFormat, csv_header, encoded, joint, packed, row_format, unpacked
+from rooflinesim.report.rows import Joint, RowFormat, arrow, csv_header, encoded, joint, packed, row_format, unpacked
 from rooflinesim.report.sweep_file import SweepFile
 from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import format_quantity
@@ -200,9 +200,7 @@ def _manifest(
     """What a sweep's file holds and what it rests on: equal for equal bytes."""
     writer = "rooflinesim"
     if form == "parquet":
-        import pyarrow
-
-        writer = f"pyarrow {pyarrow.__version__}"
+        writer = f"pyarrow {arrow().__version__}"
     return {
         "schema": "rooflinesim/sweep/1",
         "version": __version__,

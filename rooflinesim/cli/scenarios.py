@@ -23,9 +23,9 @@ def run(
 ) -> None:
     """The answer to a scenario's question; to each of them where the file holds several."""
     from rooflinesim.api import run as api
-    from rooflinesim.config.scenarios import read_scenarios
+    from rooflinesim.config.scenarios import load_scenarios
 
-    answer = api.run(scenarios=read_scenarios(scenario))
+    answer = api.run(scenarios=load_scenarios(scenario))
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 
@@ -63,11 +63,11 @@ def sweep(
 ) -> None:
     """Every combination of what a scenario names, as one row each; interrupted, the same command goes on."""
     from rooflinesim.api.sweep import sweep_plan, written
-    from rooflinesim.config.scenarios import read_one_scenario
+    from rooflinesim.config.scenarios import load_one_scenario
     from rooflinesim.report.progress import progress_bar
 
     planned = sweep_plan(
-        scenario=read_one_scenario(scenario),
+        scenario=load_one_scenario(scenario),
         output=output,
         admits=admits,
         top=top,

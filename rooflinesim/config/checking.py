@@ -7,7 +7,7 @@ from rooflinesim.config.declared import build
 from rooflinesim.config.files import SPECS, parse_documents, parse_yaml, read_text, shipped_stack
 from rooflinesim.config.inclusion import included
 from rooflinesim.config.inheritance import inherited
-from rooflinesim.config.scenarios import read_scenarios
+from rooflinesim.config.scenarios import load_scenarios
 from rooflinesim.errors import ProfileError
 
 
@@ -45,14 +45,14 @@ def check_file(path: Path) -> str:
     documents = parse_documents(read_text(path), path.name)
     if len(documents) > 1:
         # Only scenarios stand several in one file.
-        read_scenarios(path)
+        load_scenarios(path)
         return "scenario"
     data = documents[0] if documents else None
     if isinstance(data, dict) and "include" in data:
         data = included(data, path, lambda other: parse_yaml(read_text(other), other.name))
     kind = kind_of(data, path.name)
     if kind == "scenario":
-        read_scenarios(path)
+        load_scenarios(path)
         return kind
     if kind == "stack" and isinstance(data, dict):
         data = inherited(data, shipped_stack, path.name)

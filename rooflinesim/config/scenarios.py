@@ -36,7 +36,7 @@ class Named(Noun):
     notes: tuple[str, ...]
 
 
-def read_scenarios(path: Path) -> tuple[Scenario, ...]:
+def load_scenarios(path: str | Path) -> tuple[Scenario, ...]:
     """The scenarios of a file, one per YAML document; paths in them are relative to the file that says them.
 
     Raises
@@ -44,6 +44,7 @@ def read_scenarios(path: Path) -> tuple[Scenario, ...]:
     FileError : if the file, or one that it includes, cannot be read.
     ProfileError : with everything that breaks the declaration.
     """
+    path = Path(path)
     documents = parse_documents(read_text(path), path.name)
     if not documents:
         raise ProfileError([f"{path.name}: holds no scenario; write at least model: and hardware:"])
@@ -66,16 +67,18 @@ def read_scenarios(path: Path) -> tuple[Scenario, ...]:
     return tuple(scenarios)
 
 
-def read_one_scenario(path: Path) -> Scenario:
+def load_one_scenario(path: str | Path) -> Scenario:
     """The scenario of a file that holds just one.
 
     Raises
     ------
     ProfileError : if it holds several, or breaks the declaration.
     """
-    scenarios = read_scenarios(path)
+    scenarios = load_scenarios(path)
     if len(scenarios) > 1:
-        raise ProfileError([f"{path.name}: holds {len(scenarios)} scenarios, but one is meant here; split the file"])
+        raise ProfileError(
+            [f"{Path(path).name}: holds {len(scenarios)} scenarios, but one is meant here; split the file"]
+        )
     return scenarios[0]
 
 

@@ -65,7 +65,13 @@ def _word(name: Any) -> str:
     return '"' + text.replace('"', '""') + '"' if any(sign in text for sign in ',"\r\n') else text
 
 
-def _arrow() -> Any:
+def arrow() -> Any:
+    """The library that writes Parquet.
+
+    Raises
+    ------
+    UnsupportedError : if it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet
@@ -78,7 +84,7 @@ def _arrow() -> Any:
 
 def parquet_bytes(columns: Columns) -> bytes:
     """Parquet of one row group."""
-    pa = _arrow()
+    pa = arrow()
     table = pa.table({name: _array(column) for name, column in columns.items()})
     sink = pa.BufferOutputStream()
     with _writer(sink, table.schema) as writer:
@@ -92,15 +98,13 @@ def _writer(sink: Any, schema: "pa.Schema") -> Any:
     Doubles that were computed hardly repeat: a dictionary of them would cost time and save nothing. Words are kept
     as codes, but read back as plain words.
     """
-    pa = _arrow()
+    pa = arrow()
     words = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    return pa.parquet.ParquetWriter(
-        sink, schema, use_dictionary=words, compression="lz4", write_statistics=words, store_schema=False
-    )
+    return pa.parquet.ParquetWriter(sink, schema, use_dictionary=words, compression="snappy", store_schema=False)
 
 
 def _array(column: Column) -> Any:
-    pa = _arrow()
+    pa = arrow()
     if isinstance(column, Labels):
         unknown = column.codes < 0
         mask = unknown if unknown.any() else None
@@ -152,7 +156,7 @@ class ParquetJoint:
 
     def add(self, part: Path) -> None:
         """Add the rows of a part."""
-        pa = _arrow()
+        pa = arrow()
         with pa.parquet.ParquetFile(part) as rows:
             words = [field.name for field in rows.schema_arrow if pa.types.is_string(field.type)]
         table = pa.parquet.read_table(part, read_dictionary=words, use_threads=False, partitioning=None)

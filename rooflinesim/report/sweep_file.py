@@ -43,7 +43,8 @@ class SweepFile(Noun):
         if self.path.suffix.lower() == ".csv":
             # From pandas 3 on numbers are read exactly without being asked to.
             exact: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
-            return pd.read_csv(self.path, **exact)
+            frame: pd.DataFrame = pd.read_csv(self.path, **exact)
+            return frame
         return pd.read_parquet(self.path)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rooflinesim.config.checking import check_file
-from rooflinesim.config.scenarios import named, read_one_scenario, read_scenarios
+from rooflinesim.config.scenarios import load_one_scenario, load_scenarios, named
 from rooflinesim.errors import FileError, ProfileError, RooflinesimError
 from rooflinesim.specs.scenario import Scenario
 
@@ -31,7 +31,7 @@ def written(folder: Path, text: str, name: str = "scenario.yaml") -> Path:
 
 
 def read(folder: Path, text: str) -> Scenario:
-    return read_one_scenario(written(folder, text))
+    return load_one_scenario(written(folder, text))
 
 
 def test_every_key_of_the_published_example_is_read(tmp_path: Path):
@@ -133,10 +133,10 @@ def test_missing_nouns_and_empty_files_are_said(tmp_path: Path):
 
 
 def test_several_documents_are_several_scenarios_and_their_problems_are_told_apart(tmp_path: Path):
-    both = read_scenarios(written(tmp_path, "model: a\nhardware: b\n---\nname: second\nmodel: a\nhardware: b\n"))
+    both = load_scenarios(written(tmp_path, "model: a\nhardware: b\n---\nname: second\nmodel: a\nhardware: b\n"))
     assert [one.name for one in both] == ["scenario 1", "second"]
     with pytest.raises(ProfileError, match=r"scenario.yaml, document 2: batch: 0"):
-        read_scenarios(written(tmp_path, "model: a\nhardware: b\n---\nmodel: a\nhardware: b\nbatch: 0\n"))
+        load_scenarios(written(tmp_path, "model: a\nhardware: b\n---\nmodel: a\nhardware: b\nbatch: 0\n"))
     with pytest.raises(ProfileError, match="holds 2 scenarios, but one is meant"):
         read(tmp_path, "model: a\nhardware: b\n---\nmodel: a\nhardware: b\n")
 

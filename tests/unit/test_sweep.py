@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from rooflinesim.analysis.sweep import MAXIMUM_POINTS, sweep_of
 from rooflinesim.api import scheduling
 from rooflinesim.api import sweep as sweeping
 from rooflinesim.api.sweep import sweep_plan, written
-from rooflinesim.config.scenarios import read_one_scenario
-from rooflinesim.errors import DomainError, FileError
+from rooflinesim.config.scenarios import load_one_scenario
+from rooflinesim.errors import DomainError, FileError, UnsupportedError
 from rooflinesim.report.part_files import Parts, opened
 from rooflinesim.report.rows import csv_rows, parquet_bytes
 from rooflinesim.specs.scenario import Scenario
@@ -36,7 +37,7 @@ POINTS, ROWS = 600, 400
 def scenario(tmp_path: Path) -> Scenario:
     path = tmp_path / "small.yaml"
     path.write_text(SCENARIO)
-    return read_one_scenario(path)
+    return load_one_scenario(path)
 
 
 def swept(scenario: Scenario, output: Path, workers: int = 1, chunk_points: int = 64, **asked) -> pd.DataFrame:
@@ -274,3 +275,19 @@ def _dies(index: int) -> int:
 
     os._exit(9) if index == 1 else None
     return index
+
+
+@pytest.mark.parametrize(
+    ("module", "asked", "words"),
+    [
+        ("pyarrow", {"output": "a.parquet"}, r"pip install 'rooflinesim\[parquet\]'"),
+        ("distributed", {"output": "a.csv", "scheduler": "local"}, r"pip install 'rooflinesim\[distributed\]'"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(
+    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, asked: dict[str, str], words: str
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UnsupportedError, match=words):
+        rs.sweep(scenario=scenario, **{**asked, "output": tmp_path / asked["output"]})
+    assert [one.name for one in tmp_path.iterdir()] == ["small.yaml"]

@@ -1,9 +1,13 @@
 """Points per second of one vectorised decode call and of a whole sweep, and how far that is from what numpy can do.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/million_points.py [--sweep]. Times are those of the processor, the least of
-several runs, so that other work on the machine disturbs them little. The limit is the time in which numpy streams as many
-multiplications and additions, two operands and a result in the processor's cache, as a call does elementary operations
-on arrays; these are counted in a run with arrays that count.
+several runs, so that other work on the machine disturbs them little. The limit is the time in which numpy streams as
+many multiplications and additions, two operands and a result in the processor's cache, as a call does elementary
+operations on arrays; these are counted in a run with arrays that count.
+
+What lies between: roots, divisions and choices take several times as long as a multiplication, values that depend on
+the tokens alone are gathered for each point, and the columns of the result are written to memory that is new each time.
+A sweep spends two thirds of its time on encoding and joining Parquet.
 """
 
 import argparse

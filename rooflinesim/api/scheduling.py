@@ -112,7 +112,7 @@ def on_dask(task: Task[T], indices: Iterable[int], address: str) -> Iterator[tup
                 names[future.key] = index
                 running.add(future)
 
-        submit(AHEAD * max(1, len(client.scheduler_info()["workers"])))
+        submit(AHEAD * max(1, sum(client.nthreads().values())))
         for future in running:
             try:
                 result = future.result()

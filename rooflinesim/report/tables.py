@@ -2,14 +2,15 @@
 
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rooflinesim.nouns import Noun
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+T = TypeVar("T")
 _GAP = 2
 BOUND_STYLE = {"memory": "cyan", "compute": "magenta", "network": "yellow", "overhead": "red"}
 
@@ -24,6 +25,36 @@ class View(Noun):
     left: Sequence[int] = (0,)
     styles: Sequence[str | None] = ()
     footer: Sequence[str] = ()
+
+
+class Lazy(Sequence[T]):
+    """A sequence whose items are made when they are read: a table of a million rows costs nothing until it is shown."""
+
+    def __init__(self, size: int, item: Callable[[int], T]) -> None:
+        self._places, self._item = range(size), item
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        if isinstance(place, slice):
+            return [self._item(index) for index in self._places[place]]
+        return self._item(self._places[place])
+
+
+def shortened(view: View, rows: int) -> View:
+    """A table without the rows beyond so many, which a line below it counts."""
+    rest = len(view.rows) - rows
+    if rest <= 0:
+        return view
+    more = f"{rest:,} more rows"
+    return dataclasses.replace(view, rows=view.rows[:rows], styles=view.styles[:rows], footer=[more, *view.footer])
 
 
 def render_terminal(views: Sequence[View], *, width: int | None, colour: bool) -> str:

@@ -92,7 +92,7 @@ def step_view(name: str, grid: Grid, columns: Columns, first: Deployment) -> Vie
     low, high = (f"{time.removesuffix('_s')}_{end}_s" for end in ("low", "high"))
     rows = [
         [
-            *(_cell(plain[axis][i]) for axis in axes),
+            *(_cell(axis, plain[axis][i]) for axis in axes),
             text.milliseconds(plain[time][i]),
             text.time_range(plain[low][i], plain[high][i]),
             text.short(plain[rate][i]),
@@ -105,11 +105,10 @@ def step_view(name: str, grid: Grid, columns: Columns, first: Deployment) -> Vie
     rest = len(plain["batch"]) - len(rows)
     what = "one token for every sequence" if is_decode else "the whole prompt in one step, no queueing"
     words = "Time of one decode step" if is_decode else "Time to first token"
-    fixed = text.deployment_line(first) if len(grid.varying.keys() & _DEPLOYMENT) == 0 else name
+    titles = [name] if grid.deployments > 1 else list(dict.fromkeys([name, text.deployment_line(first)]))
     return View(
         lines=[
-            *([name] if fixed != name else []),
-            fixed,
+            *titles,
             f"{words}, {what}; the band is meant to hold 80 % of measurements.",
             *(_trend(plain, rate if is_decode else time) if len(grid.varying) == 1 else []),
         ],
@@ -128,20 +127,6 @@ def step_view(name: str, grid: Grid, columns: Columns, first: Deployment) -> Vie
     )
 
 
-_DEPLOYMENT = {
-    "model",
-    "hardware",
-    "memory_capacity_bytes",
-    "stack",
-    "tensor_parallel",
-    "pipeline_parallel",
-    "expert_parallel",
-    "data_parallel",
-    "weights",
-    "kv_cache",
-}
-
-
 def _trend(plain: Mapping[str, list[Any]], field: str) -> list[str]:
     """A column at a glance, along the one axis that there is."""
     values = plain[field]
@@ -151,7 +136,9 @@ def _trend(plain: Mapping[str, list[Any]], field: str) -> list[str]:
     return [f"{words} down the table: {sparkline(values)}"]
 
 
-def _cell(value: Any) -> str:
+def _cell(axis: str, value: Any) -> str:
+    if axis == "memory_capacity_bytes":
+        return text.short(value, "B")
     return value if isinstance(value, str) else text.whole(value)
 
 

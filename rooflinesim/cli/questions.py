@@ -50,6 +50,9 @@ def decode(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     ops: Annotated[
         bool, typer.Option("--ops", help="Every operation of one step, at the first batch and context.")
     ] = False,
@@ -63,7 +66,7 @@ def decode(
 ) -> None:
     """How long one decoded token takes, over batch and context, and what binds it."""
     batches, contexts = _grid(batch, context, "--context", minimum=0)
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     if ops:
         from rooflinesim.api.operations import decode_ops
 
@@ -88,6 +91,9 @@ def prefill(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
     form: options.Form = None,
@@ -97,7 +103,7 @@ def prefill(
 ) -> None:
     """How long a prompt takes until its first token, without queueing."""
     batches, prompts = _grid(batch, prompt, "--prompt", minimum=1)
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import prefill as api
 
     answer = api.prefill(prompt=prompts, batch=batches, context=cached, **asked)
@@ -112,6 +118,9 @@ def crossover(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
     form: options.Form = None,
@@ -121,7 +130,7 @@ def crossover(
 ) -> None:
     """At which batch decoding flips from memory-bound to compute-bound: GEMMs, step, operation, or never."""
     length = options.one_count(context, "--context")
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import crossover as api
 
     answer = api.crossover(context=length, **asked)
@@ -137,6 +146,9 @@ def memory(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
     form: options.Form = None,
@@ -146,7 +158,7 @@ def memory(
 ) -> None:
     """What takes memory, what a step streams of it, and the largest batch and context that fit."""
     length = options.one_count(context, "--context")
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import memory as api
 
     answer = api.memory(batch=batch, context=length, **asked)

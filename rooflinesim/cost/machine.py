@@ -4,6 +4,8 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import numpy as np
+
 from rooflinesim.cost.gemm import law_at_clock
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
@@ -14,7 +16,7 @@ from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
 from rooflinesim.specs.hardware import Calibration, Hardware, math_format
-from rooflinesim.specs.stack import ArchitectureKernels, KernelLaw, Stack
+from rooflinesim.specs.stack import IsolatedKernels, KernelLaw, Stack
 from rooflinesim.workload.step import Array
 
 ON_CHIP_MARGIN = 0.15
@@ -47,7 +49,10 @@ class Machine(Noun):
     gemm: GemmLaw
     gemm_flop_efficiency: Mapping[str, Array]
     attention: AttentionLaw
+    narrow_attention: AttentionLaw | None
+    attention_kernels: Mapping[str, AttentionLaw]
     experts: ExpertLaw
+    expert_formats: Mapping[str, ExpertLaw]
     recurrent: KernelLaw
     elementwise: KernelLaw
     collectives: CollectiveLaw
@@ -59,8 +64,32 @@ class Machine(Noun):
 
     def gemm_law(self, form: NumberFormat) -> GemmLaw:
         """Constants of products with weights of a format, whose kernels may never split inputs."""
-        quantization = self.quantization.get(form.family)
+        quantization = self.quantization_law(form)
         return dataclasses.replace(self.gemm, input_time=quantization.input_time) if quantization else self.gemm
+
+    def quantization_law(self, form: NumberFormat) -> QuantizationLaw | None:
+        """Constants of the kernels that narrow activations for weights of a format: its own, else its family's."""
+        return self.quantization.get(form.name, self.quantization.get(form.family))
+
+    def expert_law(self, form: NumberFormat) -> ExpertLaw:
+        """Constants of experts whose weights have a format: its own, else its family's, else those of all.
+
+        A name such as nvfp4/cutlass asks for one of several kernels that the software has for the format.
+        """
+        names = (form.name, form.name.partition("/")[0], form.family)
+        return next((self.expert_formats[name] for name in names if name in self.expert_formats), self.experts)
+
+    def attention_law(self, form: NumberFormat, value_bytes: Array) -> AttentionLaw:
+        """Constants of attention to a cache whose values have so many bytes.
+
+        A format's name such as bf16/triton asks for one of several kernels that the software has.
+        """
+        kernel = form.name.partition("/")[2]
+        is_narrow = bool(np.all(np.asarray(value_bytes) < 2.0))
+        own = self.attention_kernels.get(f"{kernel}/narrow" if is_narrow else kernel) if kernel else None
+        if own is not None:
+            return own
+        return self.narrow_attention if is_narrow and self.narrow_attention is not None else self.attention
 
     def dense_rate(self, form: NumberFormat) -> Array:
         """Dense rate of the math that values of a number format are multiplied in [FLOP/s]."""
@@ -68,7 +97,9 @@ class Machine(Noun):
 
     def flop_rate(self, form: NumberFormat) -> Array:
         """Rate that large products of values of a number format reach [FLOP/s]."""
-        return self.dense_rate(form) * self.flop_efficiency(math_format(form, self.hardware))
+        kernels = self.quantization_law(form)
+        own = kernels.flop_efficiency if kernels else None
+        return self.dense_rate(form) * (self.flop_efficiency(math_format(form, self.hardware)) if own is None else own)
 
     def flop_efficiency(self, math: str) -> Array:
         """Share of the dense rate that large products reach [1]."""
@@ -77,10 +108,18 @@ class Machine(Noun):
 
 def machine_of(deployment: Deployment) -> Machine:
     """Constants of a deployment's devices: measured ones where the stack uses them, else its class constants."""
-    hardware, stack = deployment.hardware, deployment.stack
+    return _machine(deployment.hardware, deployment.stack, deployment.group_devices, IsolatedKernels())
+
+
+def isolated_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machine:
+    """Constants of one of `devices` whose kernels are timed one by one, outside a model."""
+    own = stack.isolated_kernels.get(architecture_tag(hardware), IsolatedKernels())
+    return _machine(hardware, stack, devices, own)
+
+
+def _machine(hardware: Hardware, stack: Stack, devices: int, own: IsolatedKernels) -> Machine:
     measured = (hardware.calibration if stack.uses_calibration else None) or NO_CALIBRATION
-    own = stack.architectures.get(architecture_tag(hardware), ArchitectureKernels())
-    link = link_of(hardware, deployment.group_devices)
+    link = link_of(hardware, devices)
     clock = hardware.clock_rate if stack.uses_cores else None
     gemm = law_at_clock(stack.gemm, clock)
     gemm = dataclasses.replace(
@@ -95,7 +134,7 @@ def machine_of(deployment: Deployment) -> Machine:
         weight_efficiency=stack.weight_efficiency or {},
         unpack_operations=stack.unpack_operations,
         vector_rate=hardware.dense_flop_rate.get("fp32"),
-        quantization=_quantization_at_clock(stack, clock),
+        quantization=_quantization_at_clock(stack, own, clock),
         on_chip_bandwidth=on_chip_bandwidth(hardware, stack),
         cache_bytes=hardware.on_chip.cache_capacity * stack.on_chip_share,
         cores=float(hardware.cores) if hardware.cores and clock else None,
@@ -106,7 +145,10 @@ def machine_of(deployment: Deployment) -> Machine:
             for math, share in {**stack.gemm_flop_efficiency, **(measured.flop_efficiency or {})}.items()
         },
         attention=own.attention or stack.attention,
+        narrow_attention=own.narrow_attention,
+        attention_kernels=own.attention_kernels,
         experts=own.experts or stack.experts,
+        expert_formats=own.expert_formats,
         recurrent=stack.recurrent,
         elementwise=stack.elementwise,
         collectives=collectives_of(stack, own, link.name if link else ""),
@@ -116,15 +158,15 @@ def machine_of(deployment: Deployment) -> Machine:
     )
 
 
-def _quantization_at_clock(stack: Stack, clock_rate: float | None) -> Mapping[str, QuantizationLaw]:
-    """Kernels of narrow formats, the pace of one core that of the device's clock."""
+def _quantization_at_clock(
+    stack: Stack, own: IsolatedKernels, clock_rate: float | None
+) -> Mapping[str, QuantizationLaw]:
+    """Kernels of narrow formats, the architecture's before the stack's, the pace of one core that of the clock."""
+    laws = {**stack.quantization, **own.quantization}
     if clock_rate is None:
-        return stack.quantization
+        return laws
     scale = stack.gemm.reference_clock_rate / clock_rate
-    return {
-        family: dataclasses.replace(law, input_time=law.input_time * scale)
-        for family, law in stack.quantization.items()
-    }
+    return {name: dataclasses.replace(law, input_time=law.input_time * scale) for name, law in laws.items()}
 
 
 def architecture_tag(hardware: Hardware) -> str:
@@ -133,13 +175,19 @@ def architecture_tag(hardware: Hardware) -> str:
     return tag[1] if tag else hardware.architecture
 
 
-def collectives_of(stack: Stack, own: ArchitectureKernels, link: str) -> CollectiveLaw:
+def collectives_of(stack: Stack, own: IsolatedKernels, link: str) -> CollectiveLaw:
     """Constants of collectives over a link: the architecture's, else the stack's, by the kind of link."""
     for laws in (own.collectives, stack.collectives):
         for kind, law in laws.items():
             if link.lower().startswith(kind.lower()):
                 return law
     return stack.collectives["default"]
+
+
+def memory_kind(hardware: Hardware, stack: Stack) -> str:
+    """Key of a stack's memory efficiencies for a device: its vendor's memory where the stack tells it apart."""
+    own = f"{hardware.vendor} {hardware.memory_class}"
+    return own if own in stack.memory_efficiency else hardware.memory_class
 
 
 def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
@@ -152,22 +200,26 @@ def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
     UnsupportedError : if the stack says nothing about the device's kind of memory.
     """
     measured = hardware.calibration if stack.uses_calibration else None
-    if hardware.memory_class not in stack.memory_efficiency:
+    kind = memory_kind(hardware, stack)
+    if kind not in stack.memory_efficiency:
         raise UnsupportedError(
             f"stack {stack.name}: memory_efficiency knows {', '.join(stack.memory_efficiency)}, but {hardware.name} has"
             f" {hardware.memory_class}; add it to the stack, or ask for --stack generic"
         )
-    own = stack.memory_efficiency[hardware.memory_class]
+    own = stack.memory_efficiency[kind]
     if measured and measured.memory_efficiency is not None:
         return min(1.0, measured.memory_efficiency * stack.memory_share)
     return min(1.0, own * stack.memory_share)
 
 
 def on_chip_bandwidth(hardware: Hardware, stack: Stack) -> float | None:
-    """Bandwidth of the last shared cache: the profile's, else cores x clock x the stack's bytes per clock [B/s].
+    """Bandwidth of the last shared cache: measured, the profile's, else cores x clock x bytes per clock [B/s].
 
-    None where neither is known; it is never below that of device memory.
+    None where nothing is known; it is never below that of device memory.
     """
+    measured = hardware.calibration.on_chip_bandwidth if hardware.calibration and stack.uses_calibration else None
+    if measured is not None:
+        return max(measured, hardware.memory_bandwidth * memory_efficiency(hardware, stack))
     stated = hardware.on_chip.bandwidth
     if stated is None:
         if stack.on_chip_bandwidth_per_core_clock is None or not hardware.cores or not hardware.clock_rate:

@@ -49,22 +49,35 @@ class Formats(Noun):
 class Speculation(Noun):
     """How tokens are drafted ahead of the model: a method, what drafts, how far, and how often it is right.
 
-    `draft` is a model; it runs on `draft_hardware` (the model's own device unless given), spread over
-    `draft_tensor` devices. `acceptance_rate` is measured as `acceptance_kind` says.
+    `draft` is a model or a head; it runs on `draft_hardware` (the model's own devices unless given), spread over
+    `draft_tensor` of them, in `draft_weights`, and reads `draft_context` tokens at most. `draft_cost_ratio` to a plain
+    step, or `draft_pass_time`, replace what a pass is counted to take. `exit_layer` belongs to the method self, `heads`
+    to medusa, `hit_rate` to ngram. `acceptance_rate` is measured as `acceptance_kind` says (a curve is its values by
+    position), at the draft length `acceptance_at` where that matters, and falls by `decay` from token to token.
     """
 
     method: Method
     draft: str | None = None
     draft_hardware: str | None = None
-    draft_tensor: int = quantity("1", default=1, minimum=1, maximum=4096)
+    draft_tensor: int | None = quantity("1", default=None, minimum=1, maximum=4096)
+    draft_weights: str | None = None
+    draft_context: int | None = quantity("tokens", default=None, minimum=1)
+    draft_cost_ratio: float | None = quantity("1", default=None)
+    draft_pass_time: float | None = quantity("s", default=None)
     draft_length: tuple[int, ...] = quantity("tokens", default=(), axis=True, maximum=1024)
     tree: str | None = None
+    exit_layer: int | None = quantity("1", default=None, minimum=1)
+    heads: int = quantity("1", default=5, minimum=1)
+    hit_rate: float = quantity("1", default=1.0, maximum=1.0)
     acceptance_rate: tuple[float, ...] = quantity("1", default=(), axis=True)
     acceptance_kind: AcceptanceKind = "conditional"
+    acceptance_at: float | None = quantity("tokens", default=None, positive=True)
+    decay: float = quantity("1", default=1.0, maximum=1.0)
+    temperature: float | None = quantity("1", default=None)
 
     def __post_init__(self) -> None:
         units.check(self)
-        is_rate = self.acceptance_kind in ("conditional", "drafted")
+        is_rate = self.acceptance_kind in ("conditional", "drafted", "curve")
         if is_rate and max(self.acceptance_rate, default=0.0) > 1:
             raise FieldError(
                 "acceptance_rate",

@@ -131,7 +131,11 @@ def _client(distributed: Any, address: str, opened: contextlib.ExitStack) -> Any
     if address == "local":
         cluster = opened.enter_context(
             distributed.LocalCluster(
-                n_workers=core_count(), threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+                n_workers=core_count(),
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=50,
             )
         )
         return distributed.Client(cluster)

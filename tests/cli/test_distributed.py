@@ -36,7 +36,7 @@ def scenario(tmp_path: Path) -> Scenario:
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two worker processes on this machine."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
     with distributed.LocalCluster(**options) as one:
         yield one
 

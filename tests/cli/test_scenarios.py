@@ -226,11 +226,16 @@ def test_a_million_points_stopped_on_the_way_end_as_if_they_had_not_been(
     """Stopped once two of its eight parts are there, the sweep goes on to the same bytes."""
     scenario, output = alone.with_name("large.yaml"), tmp_path / "stopped.parquet"
     parts = tmp_path / "stopped.parquet.parts"
-    with subprocess.Popen(command(scenario, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and len(list(parts.glob("part-*.json"))) < 2:
-            time.sleep(0.01)
-        process.send_signal(stop)
-        said = process.communicate()[1].decode()
+    for _ in range(5):
+        with subprocess.Popen(command(scenario, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            while process.poll() is None and len(list(parts.glob("part-*.json"))) < 2:
+                time.sleep(0.01)
+            process.send_signal(stop)
+            said = process.communicate()[1].decode()
+        if process.returncode != 0:
+            break
+        # On a busy machine the sweep can be over before this test sees its second part.
+        output.unlink()
     assert process.returncode == code
     if stop == signal.SIGINT:
         assert "the same command goes on" in said

@@ -9,7 +9,7 @@ from rooflinesim.analysis import memory as memory_analysis
 from rooflinesim.analysis.grid import Grid, chunk_columns, deployment_at, rejections, values_at
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api.answers import answer, resolved
-from rooflinesim.api.scenarios import grid_of, step_question
+from rooflinesim.api.scenarios import contexts, grid_of, step_question
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import crossover as crossover_report
@@ -22,6 +22,8 @@ from rooflinesim.report.sweep_file import rejection_notes
 from rooflinesim.report.text import deployment_notes
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.scenario import Question, Scenario
+
+Point = Mapping[str, Any]
 
 MAXIMUM_ROWS = 100_000
 """Rows of an answer that is held and shown whole; a sweep writes more."""
@@ -86,37 +88,35 @@ def _possible(scenario: Scenario, grid: Grid, rejected: Mapping[int, str]) -> di
     return {place: deployment_at(grid, place) for place in range(grid.deployments) if place not in rejected}
 
 
-def _each(scenario: Scenario, ask: Callable[[Deployment, int, int], Answer]) -> Part:
-    """The answers to one question about every deployment, context and batch of a scenario."""
+def _each(scenario: Scenario, points: Sequence[Point], ask: Callable[[Deployment, Point], Answer]) -> Part:
+    """The answers to one question at each point about every deployment of a scenario.
+
+    `ask` gets a point together with the values of the deployment's axes.
+    """
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, "decode")
-    batches = scenario.batch or (1,)
-    if scenario.asked == "crossover":
-        batches = (1,)
-    points = [(context, batch) for context in grid.context for batch in batches]
     if grid.deployments * len(points) > MAXIMUM_ANSWERS:
         raise DomainError(
             f"{scenario.name}: {grid.deployments * len(points):,} answers ({axes_line(grid)}) are too many to show;"
             f" at most {MAXIMUM_ANSWERS:,}: shorten an axis"
         )
-    answers: list[tuple[dict[str, Any], Answer]] = []
+    answers: list[tuple[Point, Answer]] = []
     rejected: dict[int, str] = {}
     for place in range(grid.deployments):
         try:
             asked = deployment_at(grid, place)
-            for context, batch in points:
-                own = {"context_tokens": context} | ({"batch": batch} if scenario.asked == "memory" else {})
-                answers.append(({**values_at(grid, place), **own}, ask(asked, context, batch)))
+            of_place = [{**values_at(grid, place), **point} for point in points]
+            answers.extend([(point, ask(asked, point)) for point in of_place])
         except RooflinesimError as error:
             rejected[place] = str(error)
-    asked_all = _possible(scenario, grid, rejected)
+    possible = _possible(scenario, grid, rejected)
     notes = [*rejection_notes(rejections(grid, rejected)), *(note for _, one in answers for note in one.notes)]
     return Part(
         result=tuple(one.result for _, one in answers),
         columns=report.answer_columns(grid, answers),
         summary={"answers": [{**report.plain_point(point), **one.summary} for point, one in answers]},
         views=[view for _, one in answers for view in report.titled(scenario.name, one.views)],
-        **_basis(scenario, nouns, grid, asked_all, notes),
+        **_basis(scenario, nouns, grid, possible, notes),
     )
 
 
@@ -143,23 +143,28 @@ def _basis(
 def _crossover(scenario: Scenario) -> Part:
     """Batches at which decoding flips."""
 
-    def ask(asked: Deployment, context: int, _batch: int) -> Answer:
-        result = crossover_analysis.crossover(asked, context=context)
+    def ask(asked: Deployment, point: Point) -> Answer:
+        result = crossover_analysis.crossover(asked, context=point["context_tokens"])
         views = [crossover_report.crossover_view(asked, result)]
         return answer("crossover", asked, None, result, crossover_report.crossover_content(result), views, {}, [])
 
-    return _each(scenario, ask)
+    return _each(scenario, [{"context_tokens": context} for context in contexts(scenario)], ask)
 
 
 def _memory(scenario: Scenario) -> Part:
     """Byte ledgers, and what fits."""
 
-    def ask(asked: Deployment, context: int, batch: int) -> Answer:
-        result = memory_analysis.memory(asked, batch=batch, context=context)
+    def ask(asked: Deployment, point: Point) -> Answer:
+        result = memory_analysis.memory(asked, batch=point["batch"], context=point["context_tokens"])
         views = [memory_report.memory_view(asked, result)]
         return answer("memory", asked, None, result, memory_report.memory_content(result), views, {}, [])
 
-    return _each(scenario, ask)
+    points = [
+        {"context_tokens": context, "batch": batch}
+        for context in contexts(scenario)
+        for batch in scenario.batch or (1,)
+    ]
+    return _each(scenario, points, ask)
 
 
 ANSWERS: Mapping[Question, Callable[[Scenario], Part]] = {
@@ -168,4 +173,4 @@ ANSWERS: Mapping[Question, Callable[[Scenario], Part]] = {
     "crossover": _crossover,
     "memory": _memory,
 }
-"""How each question of a scenario is answered; one that is not here is said not to be answered yet."""
+"""How each question of a scenario is answered."""

@@ -9,6 +9,7 @@ from rooflinesim.specs.scenario import Question, Scenario
 from rooflinesim.units import parse_range
 
 DEFAULT_BATCHES = "1:256"
+DEFAULT_CONTEXT = 2048
 _LATER: tuple[Question, ...] = ("speculate", "plan")
 _UNUSED = ("speculation", "traffic", "objective", "price")
 
@@ -36,6 +37,11 @@ def step_question(scenario: Scenario) -> tuple[StepQuestion, list[str]]:
     return question, [f"{scenario.name}: a {question} step does not depend on {words}: left aside here"]
 
 
+def contexts(scenario: Scenario) -> tuple[int, ...]:
+    """Contexts of decode steps: the scenario's, else what the questions show by default."""
+    return scenario.context or (DEFAULT_CONTEXT,)
+
+
 def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
     """The grid of a scenario's steps; without a batch or context those that the question shows by default.
 
@@ -61,6 +67,6 @@ def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
         weights=precision.weights,
         kv_cache=precision.kv_cache,
         prompt=(1,) if is_decode else prompt,
-        context=scenario.context or ((2048,) if is_decode else (0,)),
+        context=contexts(scenario) if is_decode else scenario.context or (0,),
         batch=scenario.batch or (parse_range(DEFAULT_BATCHES) if is_decode else (1,)),
     )

@@ -155,5 +155,6 @@ def answer_columns(grid: Grid, answers: Sequence[tuple[Mapping[str, Any], Answer
 
 
 def titled(name: str, views: Sequence[View]) -> list[View]:
-    """Tables under the name of their scenario."""
-    return [dataclasses.replace(view, lines=[name, *view.lines]) for view in views]
+    """Tables of one answer, the first under the name of its scenario."""
+    first, *others = views
+    return [dataclasses.replace(first, lines=[name, *first.lines]), *others]

@@ -3,7 +3,7 @@
 Run: OMP_NUM_THREADS=1 python benchmarks/million_points.py [--sweep]. Times are those of the processor, the least of
 several runs, so that other work on the machine disturbs them little. The limit is the time in which numpy streams as
 many multiplications and additions, two operands and a result in the processor's cache, as a call does elementary
-operations on arrays; these are counted in a run with arrays that count.
+operations on arrays; these are counted in a run with arrays that count, choices and gathers left out.
 
 What lies between: roots, divisions and choices take several times as long as a multiplication, values that depend on
 the tokens alone are gathered for each point, and the columns of the result are written to memory that is new each time.

@@ -227,7 +227,13 @@ def test_a_million_points_stopped_on_the_way_end_as_if_they_had_not_been(
     scenario, output = alone.with_name("large.yaml"), tmp_path / "stopped.parquet"
     parts = tmp_path / "stopped.parquet.parts"
     for _ in range(5):
-        with subprocess.Popen(command(scenario, output), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command(scenario, output),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             while process.poll() is None and len(list(parts.glob("part-*.json"))) < 2:
                 time.sleep(0.01)
             process.send_signal(stop)

@@ -67,8 +67,14 @@ class SweepPlan(Noun):
         most = "at most " if self.sweep.admits or self.sweep.top else "about "
         return (
             f"{words}: {most}{format_quantity(self.expected_bytes, 'B', 2)} of {self.form},"
-            f" about {format_quantity(self.expected_time / workers, 's', 2)} on {workers} cores"
+            f" about {format_quantity(self.expected_time / workers, 's', 2)} on {workers} cores{self._kept}"
         )
+
+    @property
+    def _kept(self) -> str:
+        """What an interrupted sweep of the same file has left."""
+        kept = part_files.kept_count(self.parts, self.manifest)
+        return f"; {kept:,} of {self.sweep.chunks:,} chunks are there from before" if kept else ""
 
 
 def sweep(

@@ -87,13 +87,13 @@ def opened(parts: Parts, manifest: Mapping[str, Any]) -> Iterator[None]:
     ------
     FileError : if the folder cannot be made, or another process holds it.
     """
-    wanted = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    wanted = manifest_text(manifest)
     with said_plainly(parts.folder), contextlib.ExitStack() as held:
         parts.folder.mkdir(exist_ok=True)
         lock = held.enter_context((parts.folder / _LOCK).open("w"))
         _hold(lock, parts)
         path = parts.folder / _MANIFEST
-        if not (path.is_file() and path.read_text(encoding="utf-8") == wanted):
+        if kept_count(parts, manifest) is None:
             for other in parts.folder.iterdir():
                 if other.name != _LOCK:
                     other.unlink()
@@ -104,6 +104,14 @@ def opened(parts: Parts, manifest: Mapping[str, Any]) -> Iterator[None]:
             # Nothing was made: nothing is left to take up again.
             if parts.folder.is_dir() and not any(parts.folder.glob("part-*.json")):
                 shutil.rmtree(parts.folder)
+
+
+def kept_count(parts: Parts, manifest: Mapping[str, Any]) -> int | None:
+    """How many parts of the same file are there from before; None where there is no folder of the same file."""
+    path = parts.folder / _MANIFEST
+    if not (path.is_file() and path.read_text(encoding="utf-8") == manifest_text(manifest)):
+        return None
+    return len(list(parts.folder.glob("part-*.json")))
 
 
 def _hold(lock: Any, parts: Parts) -> None:
@@ -144,5 +152,9 @@ def finish_folder(parts: Parts, manifest: Mapping[str, Any]) -> None:
 
 def write_manifest(output: Path, manifest: Mapping[str, Any]) -> None:
     """Write what a file holds beside it."""
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(output.with_name(f"{output.name}.manifest.json"), text.encode())
+    write_whole(output.with_name(f"{output.name}.manifest.json"), manifest_text(manifest).encode())
+
+
+def manifest_text(manifest: Mapping[str, Any]) -> str:
+    """What a file holds, as text."""
+    return json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

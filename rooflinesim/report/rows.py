@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from rooflinesim.analysis.distinct import distinct_values
 from rooflinesim.analysis.grid import Column, Columns, Labels
 from rooflinesim.errors import FileError, UnsupportedError
 
@@ -55,7 +56,10 @@ def _cells(column: Column) -> list[str]:
         return listed
     if column.dtype.kind == "f":
         return [repr(value) if math.isfinite(value) else "" for value in column.tolist()]
-    return list(map(str, column.tolist()))
+    # Counts repeat: each is written once.
+    values, place = distinct_values(column) if column.size else (column, column)
+    texts: list[str] = np.array(list(map(str, values.tolist())), dtype=object)[place].tolist()
+    return texts
 
 
 def _word(name: Any) -> str:

@@ -123,6 +123,9 @@ def test_an_interrupted_sweep_resumes_to_the_same_bytes(
             swept(scenario, output)
     assert not output.exists()
     assert len(list((tmp_path / f"{name}.parts").glob("part-*.json"))) == chunks
+    assert f"; {chunks} of 10 chunks are there from before" in sweep_plan(
+        scenario=scenario, output=output, chunk_points=64
+    ).line(1)
     remade: list[int] = []
     made = sweeping.made_chunk
     monkeypatch.setattr(sweeping, "made_chunk", lambda *asked: remade.append(asked[-1]) or made(*asked))

@@ -97,10 +97,14 @@ def quantity(
     maximum: float = math.inf,
     positive: bool = False,
     column: str | None = None,
+    axis: bool = False,
 ) -> Any:
-    """Declare a dataclass field's unit and range; `column` overrides its name in JSON and CSV."""
+    """Declare a dataclass field's unit and range; `column` overrides its name in JSON and CSV.
+
+    An `axis` is a tuple of values that files also write as a single value or as a range.
+    """
     valid = Range(minimum=minimum, maximum=maximum, excludes_minimum=positive)
-    metadata = {"unit": unit, "range": valid, "column": column}
+    metadata = {"unit": unit, "range": valid, "column": column, "axis": axis}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -113,6 +117,12 @@ def column_name(field: "dataclasses.Field[Any]") -> str:
     if suffix is None or field.name == suffix or field.name.endswith(f"_{suffix}"):
         return field.name
     return f"{field.name}_{suffix}"
+
+
+def fields_own_first(kind: type[Any]) -> list["dataclasses.Field[Any]"]:
+    """Fields of a dataclass, those that it adds to its base first."""
+    own = vars(kind).get("__annotations__", {})
+    return sorted(dataclasses.fields(kind), key=lambda field: field.name not in own)
 
 
 def check(instance: Any) -> None:
@@ -259,6 +269,40 @@ def parse_range(text: str, *, minimum: int = 0) -> tuple[int, ...]:
         if not minimum <= point <= MAXIMUM_COUNT:
             raise UnitError(f"{text!r} contains {point}; counts here go from {minimum} to {MAXIMUM_COUNT:,}")
     return tuple(dict.fromkeys(points))
+
+
+def parse_quantity_range(text: object, unit: str) -> tuple[float, ...]:
+    """Values that a quantity or a range of them names: `50 ms`, `1:64` (doubling), `0.5:0.9:+0.1`, `1:100:x10`.
+
+    Raises
+    ------
+    UnitError : if the range is malformed, empty or too long, or a quantity in it is.
+    """
+    if not isinstance(text, str) or ":" not in text:
+        return (parse_quantity(text, unit),)
+    first, last, *rest = (part.strip() for part in text.split(":"))
+    mode = rest[0] if rest else "x2"
+    if len(rest) > 1 or mode[:1] not in ("+", "x"):
+        raise UnitError(f"{text!r} is not a range; write it like 1:64, 0.5:0.9:+0.1 or 1:100:x10")
+    start, stop = parse_quantity(first, unit), parse_quantity(last, unit)
+    if stop < start:
+        raise UnitError(f"{text!r} is empty: {last} is below {first}; write the smaller value first")
+    if mode[0] == "+":
+        step = parse_quantity(mode[1:], unit)
+        if step <= 0 or (stop - start) / step >= MAXIMUM_RANGE_POINTS:
+            raise UnitError(
+                f"{text!r} never ends, or names more than {MAXIMUM_RANGE_POINTS:,} values; use a larger step"
+            )
+        # In decimal, so that 0.5:0.9:+0.1 names 0.7 and not its neighbour; a step may miss the end by rounding.
+        count = math.floor((stop - start) / step * (1 + 1e-12)) + 1
+        return tuple(float(Decimal(repr(start)) + index * Decimal(repr(step))) for index in range(count))
+    factor = parse_quantity(mode[1:], "1")
+    if factor <= 1 or start <= 0 or math.log(stop / start) / math.log(factor) >= MAXIMUM_RANGE_POINTS:
+        raise UnitError(f"{text!r} never ends: multiply a value above zero by more than 1, or add with +")
+    values = [start]
+    while values[-1] < stop:
+        values.append(min(stop, values[-1] * factor))
+    return tuple(values)
 
 
 def _range_part(part: str, text: str) -> list[int]:

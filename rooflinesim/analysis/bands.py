@@ -59,7 +59,6 @@ def band_of(
     one = factors(bands[kind_of(deployment, is_single=True, is_prompt=is_prompt)])
     is_single = np.asarray(step.batch) * step.new_tokens <= 1.0
     is_outside = (step.batch > stack.largest_batch) | (step.context + step.new_tokens > stack.longest_context)
-    power = np.where(is_outside, WIDENING, 1.0)
-    low = np.where(is_single, one[0], several[0]) ** power
-    high = np.where(is_single, one[1], several[1]) ** power
+    case = is_single + 2 * is_outside
+    low, high = (np.array([b, a, b**WIDENING, a**WIDENING])[case] for a, b in zip(one, several, strict=True))
     return low, high

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from rooflinesim.analysis.bands import band_of
-from rooflinesim.analysis.steps import StepColumns, in_blocks, step_columns
+from rooflinesim.analysis.steps import StepColumns, Timed, in_blocks, step_columns, with_bounds_named
 from rooflinesim.analysis.timing import aligned
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
-from rooflinesim.workload.step import Array, Step
+from rooflinesim.workload.step import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -50,12 +50,20 @@ def decode(
     UnsupportedError : if the device cannot multiply a number format.
     """
     columns = aligned(batch=batch, context=context, new_tokens=new_tokens)
-    return DecodeResult(**in_blocks(_decode_block, deployment, columns, routing))
+    return DecodeResult(**with_bounds_named(decode_columns(deployment, columns, routing)))
 
 
-def _decode_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
-    time, columns = step_columns(deployment, step, routing)
-    low, high = band_of(deployment, step)
+def decode_columns(
+    deployment: Deployment, columns: dict[str, np.ndarray], routing: Routing | None = None
+) -> dict[str, Any]:
+    """Columns of `DecodeResult` for aligned float64 columns of a step; `bound` as its place among BOUNDS."""
+    return in_blocks(_decode_block, deployment, columns, routing)
+
+
+def _decode_block(timed: Timed) -> dict[str, Any]:
+    time, columns = step_columns(timed)
+    step = timed.step
+    low, high = band_of(timed.deployment, step)
     return {
         "batch": step.batch,
         "context": step.context,

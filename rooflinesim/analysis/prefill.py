@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from rooflinesim.analysis.bands import band_of
-from rooflinesim.analysis.steps import StepColumns, in_blocks, step_columns
+from rooflinesim.analysis.steps import StepColumns, Timed, in_blocks, step_columns, with_bounds_named
 from rooflinesim.analysis.timing import aligned
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
-from rooflinesim.workload.step import Array, Step
+from rooflinesim.workload.step import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -45,11 +45,19 @@ def prefill(
     """
     columns = aligned(batch=batch, context=context, new_tokens=prompt)
     columns["logit_tokens"] = np.ones_like(columns["batch"])
-    return PrefillResult(**in_blocks(_prefill_block, deployment, columns, routing))
+    return PrefillResult(**with_bounds_named(prefill_columns(deployment, columns, routing)))
 
 
-def _prefill_block(deployment: Deployment, step: Step, routing: Routing | None) -> dict[str, Any]:
-    time, columns = step_columns(deployment, step, routing)
+def prefill_columns(
+    deployment: Deployment, columns: dict[str, np.ndarray], routing: Routing | None = None
+) -> dict[str, Any]:
+    """Columns of `PrefillResult` for aligned float64 columns of a step; `bound` as its place among BOUNDS."""
+    return in_blocks(_prefill_block, deployment, columns, routing)
+
+
+def _prefill_block(timed: Timed) -> dict[str, Any]:
+    time, columns = step_columns(timed)
+    deployment, step = timed.deployment, timed.step
     time = time / deployment.stack.prompt_efficiency
     columns["overhead_time"] = columns["overhead_time"] + time * (1.0 - deployment.stack.prompt_efficiency)
     low, high = band_of(deployment, step, is_prompt=True)

@@ -41,14 +41,24 @@ def resident_bytes(deployment: Deployment, step: Step) -> Array:
 
     Of a pipeline, the stage with the most layers; embedding and head are spread like layers.
     """
+    return row_bytes(deployment, step) + held_cache_bytes(deployment, step)
+
+
+def row_bytes(deployment: Deployment, step: Step) -> Array:
+    """Resident bytes that do not depend on the context: weights, recurrent states, activations [B]."""
     model, precision, ranks = deployment.model, deployment.precision, deployment.tensor_parallel
     storage = storage_of(deployment)
     weights = sum(resident_weight_bytes(model, precision, ranks, storage.experts_over, storage.head_over).values())
-    cache = cache_bytes(model, precision, step.context + step.new_tokens, storage)
-    sequence = cache + state_bytes(model, precision, ranks)
     own = dataclasses.replace(step, batch=step.batch / deployment.data_parallel)
     activations = activation_bytes(model, precision, own.tokens, own.logit_rows, ranks)
-    return storage.stage_share * (weights + own.batch * sequence) + activations
+    return storage.stage_share * (weights + own.batch * state_bytes(model, precision, ranks)) + activations
+
+
+def held_cache_bytes(deployment: Deployment, step: Step) -> Array:
+    """Resident bytes of the cache of all sequences, the new tokens included [B]."""
+    storage = storage_of(deployment)
+    cache = cache_bytes(deployment.model, deployment.precision, step.context + step.new_tokens, storage)
+    return storage.stage_share * step.batch / deployment.data_parallel * cache
 
 
 def max_batch(deployment: Deployment, context: int) -> int | None:

@@ -11,6 +11,8 @@ from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import NumberFormat
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.precision import Precision
 from rooflinesim.specs.routing import Routing
 from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import Op
@@ -29,21 +31,21 @@ class Traffic(Noun):
 
 
 def step_ops(deployment: Deployment, step: Step, routing: Routing | None = None) -> tuple[Op, ...]:
-    """Operations of a step on one device of each stage; experts are chosen as the stack says unless routing is given.
+    """Operations of a step on one device of each stage; experts are chosen as the stack says unless `routing` does."""
+    return forward(step_pass(deployment, step, routing))
 
-    The sequences of the step are dealt evenly over data-parallel groups.
-    """
-    return forward(
-        Pass(
-            model=deployment.model,
-            precision=deployment.precision,
-            step=dataclasses.replace(step, batch=step.batch / deployment.data_parallel),
-            ranks=deployment.tensor_parallel,
-            replicas=deployment.data_parallel,
-            expert_ranks=deployment.expert_parallel,
-            shards_head=deployment.stack.shards_head,
-            routing=routing or deployment.stack.routing,
-        )
+
+def step_pass(deployment: Deployment, step: Step, routing: Routing | None = None) -> Pass:
+    """The forward pass of a step on one device; its sequences are dealt evenly over data-parallel groups."""
+    return Pass(
+        model=deployment.model,
+        precision=deployment.precision,
+        step=dataclasses.replace(step, batch=step.batch / deployment.data_parallel),
+        ranks=deployment.tensor_parallel,
+        replicas=deployment.data_parallel,
+        expert_ranks=deployment.expert_parallel,
+        shards_head=deployment.stack.shards_head,
+        routing=routing or deployment.stack.routing,
     )
 
 
@@ -97,5 +99,9 @@ def aligned(**columns: Array | list[float] | list[int] | tuple[int, ...] | None)
 
 def main_format(deployment: Deployment) -> NumberFormat:
     """Number format of most of the weights that a step multiplies with."""
-    precision = deployment.precision
-    return precision.experts if any(group.moe for group in deployment.model.layers) else precision.mlp
+    return main_matrices(deployment.model, deployment.precision)
+
+
+def main_matrices(model: Model, precision: Precision) -> NumberFormat:
+    """Number format of most of a model's weights."""
+    return precision.experts if any(group.moe for group in model.layers) else precision.mlp

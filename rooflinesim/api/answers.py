@@ -78,7 +78,7 @@ def answer(
         version=__version__,
         result=result,
         columns=content["columns"],
-        describe_inputs=functools.partial(_resolved, asked, paths or {}, inputs),
+        describe_inputs=functools.partial(resolved, asked, paths or {}, inputs),
         provenance=provenance_of(asked),
         summary=content["summary"],
         notes=[*notes, *text.deployment_notes(asked)],
@@ -87,7 +87,7 @@ def answer(
     )
 
 
-def _resolved(asked: Deployment, paths: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, Any]:
+def resolved(asked: Deployment, paths: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that a question was resolved to, enough to repeat the run."""
     precision = asked.precision
     return {

@@ -34,6 +34,7 @@ class FileKind(StrEnum):
     hardware = "hardware"
     model = "model"
     stack = "stack"
+    scenario = "scenario"
 
 
 _KINDS: dict[str, Any] = {
@@ -110,10 +111,10 @@ def check(
 
 
 def schema(
-    kind: Annotated[FileKind, typer.Argument(metavar="hardware|model|stack", show_default=False)],
+    kind: Annotated[FileKind, typer.Argument(metavar="hardware|model|stack|scenario", show_default=False)],
 ) -> None:
     """JSON Schema of a kind of profile, made from the same declarations that `check` uses."""
     from rooflinesim.config.declared import json_schema
-    from rooflinesim.config.files import SPECS
+    from rooflinesim.config.files import spec_of
 
-    write_out(json.dumps(json_schema(SPECS[kind.value]), indent=2) + "\n")
+    write_out(json.dumps(json_schema(spec_of(kind.value)), indent=2) + "\n")

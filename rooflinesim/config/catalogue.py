@@ -113,10 +113,7 @@ def resolve(kind: Kind, name: str) -> Resolution:
         path = Path(name).expanduser()
     except RuntimeError:
         raise FileError(f"{name}: there is no such home directory; write the path out") from None
-    looks_like_path = (
-        name.lower().endswith(_SUFFIXES) or (os.sep in name and path.exists()) or name.startswith((".", "/", "~"))
-    )
-    if looks_like_path:
+    if is_path(name, path):
         if kind == "model" and path.is_dir():
             from rooflinesim.config.checkpoint import main_file
 
@@ -129,6 +126,11 @@ def resolve(kind: Kind, name: str) -> Resolution:
     if kind != "hardware" and re.fullmatch(r"[a-z0-9.+-]+", typed) and direct.is_file():
         return Resolution(path=direct)
     return _search(kind, name, typed)
+
+
+def is_path(name: str, path: Path) -> bool:
+    """Whether a typed name means a file; `path` is where it would be."""
+    return name.lower().endswith(_SUFFIXES) or (os.sep in name and path.exists()) or name.startswith((".", "/", "~"))
 
 
 def _search(kind: Kind, name: str, typed: str) -> Resolution:

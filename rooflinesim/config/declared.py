@@ -13,6 +13,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, TypeAdapter, WithJsonSchema
 
 from rooflinesim import units
+from rooflinesim.config.axes import axis_annotation
 from rooflinesim.errors import DomainError, FieldError, ProfileError
 
 T = TypeVar("T")
@@ -64,6 +65,8 @@ def _annotation(hint: Any, metadata: Mapping[str, Any]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _record(typing.cast(Any, hint))
+    if origin is tuple and metadata.get("axis"):
+        return axis_annotation(hint, arguments[0], metadata)
     if origin in (Union, types.UnionType):
         return Union[tuple(_annotation(argument, metadata) for argument in arguments)]  # noqa: UP007
     if origin is tuple:

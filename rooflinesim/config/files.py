@@ -1,12 +1,15 @@
 """Reading of YAML files that others wrote: bounded, without code, anchors or duplicate keys."""
 
 import difflib
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from rooflinesim.config.assembly import assemble
+from rooflinesim.config.inclusion import included
 from rooflinesim.config.inheritance import inherited
 from rooflinesim.errors import FileError, ProfileError
 from rooflinesim.specs.hardware import Hardware
@@ -19,6 +22,18 @@ _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 SPECS: dict[str, type[Any]] = {"hardware": Hardware, "model": Model, "stack": Stack}
 """Kinds of profile, and the noun that each describes."""
+
+
+def spec_of(kind: str) -> type[Any]:
+    """The noun that a kind of file describes."""
+    if kind == "scenario":
+        from rooflinesim.specs.scenario import Scenario
+
+        return Scenario
+    return SPECS[kind]
+
+
+_SEXAGESIMAL = re.compile(r"[-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?")
 
 
 def profile_folder(kind: str) -> Path:
@@ -42,6 +57,12 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return dict(super().construct_mapping(node, deep=deep))
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Tag of a node; YAML 1.1 would take the range 1:32 for a number to the base of 60."""
+        if kind is yaml.ScalarNode and implicit[0] and _SEXAGESIMAL.fullmatch(value):
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)
 
 
 def read_text(path: Path, *, limit: int = MAXIMUM_BYTES) -> str:
@@ -84,10 +105,25 @@ def parse_yaml(text: str, place: str, *, is_shipped: bool = False) -> object:
     ------
     FileError : if it is no YAML, uses tags, anchors or aliases, or is nested too deeply.
     """
+    return _parsed(text, place, lambda: yaml.load(text, Loader=_Loader), is_shipped=is_shipped)
+
+
+def parse_documents(text: str, place: str) -> list[object]:
+    """Plain data of each document of a YAML text, empty ones left out.
+
+    Raises
+    ------
+    FileError : as `parse_yaml`.
+    """
+    found = _parsed(text, place, lambda: list(yaml.load_all(text, Loader=_Loader)), is_shipped=False)
+    return [one for one in found if one is not None]
+
+
+def _parsed(text: str, place: str, load: Callable[[], Any], *, is_shipped: bool) -> Any:
     try:
         if not is_shipped:
             _check_events(text, place)
-        return yaml.load(text, Loader=_Loader)
+        return load()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
@@ -135,6 +171,8 @@ def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
     data = parse_yaml(read_text(path), path.name, is_shipped=is_shipped)
     if not isinstance(data, dict):
         raise ProfileError([f"{path.name}: holds no keys; a {kind} profile is a mapping like 'name: ...'"])
+    if "include" in data:
+        data = included(data, path, lambda other: parse_yaml(read_text(other), other.name))
     if kind == "stack" and data.get("based_on"):
         data = inherited(data, shipped_stack, path.name)
     if is_shipped:

@@ -30,14 +30,14 @@ def inherited(data: Mapping[str, Any], parent: Callable[[str], Mapping[str, Any]
     whole: dict[str, Any] = {}
     for generation in reversed(chain[1:]):
         kept = {key: value for key, value in generation.items() if key not in OWN_KEYS or key.endswith("bands")}
-        whole = _merged(whole, kept)
-    return _merged(whole, chain[0])
+        whole = merged(whole, kept)
+    return merged(whole, chain[0])
 
 
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Two mappings as one; where both have a mapping, theirs are merged too."""
     whole = dict(base)
     for key, value in own.items():
         under = whole.get(key)
-        whole[key] = _merged(under, value) if isinstance(value, Mapping) and isinstance(under, Mapping) else value
+        whole[key] = merged(under, value) if isinstance(value, Mapping) and isinstance(under, Mapping) else value
     return whole

@@ -47,6 +47,11 @@ def smooth_maximum(first: Array, second: Array, exponent: float | None) -> Array
         raise DomainError(f"overlap exponent {exponent:g} is below 1: two activities cannot take more than their sum")
     smaller = np.minimum(first, second)
     ratio = smaller / np.where(larger > 0, larger, 1.0)
+    # A general power takes twenty times as long as a product.
+    if exponent == 2.0:
+        return larger * np.sqrt(1.0 + ratio * ratio)
+    if exponent == 3.0:
+        return larger * np.cbrt(1.0 + ratio * ratio * ratio)
     return larger * (1.0 + ratio**exponent) ** (1.0 / exponent)
 
 

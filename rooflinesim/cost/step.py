@@ -51,9 +51,14 @@ def on_chip_share(working_set: Array, machine: Machine) -> Array:
 
 def resident_share(ops: Sequence[Op], machine: Machine) -> Array:
     """Share of the bytes of a step's operations that is served on chip [1]."""
+    return working_set_share(working_set_bytes(ops), machine)
+
+
+def working_set_share(working_set: Array, machine: Machine) -> Array:
+    """Share of a step's bytes that is served on chip, zero where a machine serves none [1]."""
     if machine.on_chip_bandwidth is None or machine.cache_bytes <= 0:
         return 0.0
-    return on_chip_share(working_set_bytes(ops), machine)
+    return on_chip_share(working_set, machine)
 
 
 def bandwidth_at(reached: Array, machine: Machine, on_chip: Array) -> Array:
@@ -224,7 +229,17 @@ def step_cost(ops: Sequence[Op], machine: Machine, deployment: Deployment, step:
     Operations do not overlap each other; inside one, memory and compute do. Stages of a pipeline work one after
     another on the same sequences.
     """
-    on_chip = resident_share(ops, machine)
+    total = summed_cost(ops, machine, resident_share(ops, machine))
+    return with_software(total, kernel_count(ops), deployment, step)
+
+
+def kernel_count(ops: Iterable[Op]) -> float:
+    """Kernels that a step launches [1]."""
+    return sum(op.count for op in ops)
+
+
+def summed_cost(ops: Iterable[Op], machine: Machine, on_chip: Array) -> Cost:
+    """Cost of operations one after another, each as often as a step runs it, the software left out [s]."""
     device: Array = 0.0
     memory: Array = 0.0
     compute: Array = 0.0
@@ -237,16 +252,16 @@ def step_cost(ops: Sequence[Op], machine: Machine, deployment: Deployment, step:
         compute = compute + op.count * cost.compute_time
         network = network + op.count * cost.network_time
         overhead = overhead + op.count * cost.overhead_time
+    return Cost(time=device, memory_time=memory, compute_time=compute, network_time=network, overhead_time=overhead)
+
+
+def with_software(total: Cost, kernels: float, deployment: Deployment, step: Step) -> Cost:
+    """Cost of a step whose operations take `total`, or what launching them takes, and the software's own times [s]."""
     stack = deployment.stack
-    kernels = sum(op.count for op in ops)
-    launched = host_bound_time(device, kernels, stack.launch_time) if stack.launch == "eager" else device
+    launched = host_bound_time(total.time, kernels, stack.launch_time) if stack.launch == "eager" else total.time
     software = software_time(deployment, step)
-    return Cost(
-        time=launched + software,
-        memory_time=memory,
-        compute_time=compute,
-        network_time=network,
-        overhead_time=overhead + (launched - device) + software,
+    return dataclasses.replace(
+        total, time=launched + software, overhead_time=total.overhead_time + (launched - total.time) + software
     )
 
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.report.columns import Columns, records
 from rooflinesim.report.provenance import Provenance
-from rooflinesim.report.tables import View, render_markdown, render_terminal
+from rooflinesim.report.tables import View, html_table, render_markdown, render_terminal, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Format = Literal["table", "json", "csv", "md"]
+SHOWN_ROWS = 100
+"""Rows of each table that an answer shows of itself in Python."""
+
 FORMATS: tuple[Format, ...] = ("table", "json", "csv", "md")
 
 
@@ -52,7 +55,9 @@ class Answer:
         """The rows as a pandas frame, under the names of CSV."""
         import pandas as pd
 
-        return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
+        return pd.DataFrame(
+            {name: values if hasattr(values, "dtype") else list(values) for name, values in self.columns.items()}
+        )
 
     def plot(self) -> Any:
         """The answer as a matplotlib figure, which notebooks show.
@@ -114,8 +119,12 @@ class Answer:
             case "table":
                 return self.to_table(width=width, colour=colour)
 
+    def _repr_html_(self) -> str:
+        """The tables as a notebook shows them, under what they are about."""
+        return "\n".join(html_table(shortened(view, SHOWN_ROWS)) for view in self.views)
+
     def __repr__(self) -> str:
-        return self.to_table(width=100)
+        return render_terminal([shortened(view, SHOWN_ROWS) for view in self.views], width=100, colour=False)
 
 
 def _cell(value: Any) -> Any:

@@ -1,18 +1,11 @@
 """Result dataclasses -> named columns, in the names of JSON and CSV."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rooflinesim.units import column_name
+from rooflinesim.units import column_name, fields_own_first
 
 Columns = Mapping[str, Sequence[Any]]
-
-
-def fields_own_first(kind: type[Any]) -> list["dataclasses.Field[Any]"]:
-    """Fields of a dataclass, those that it adds to its base first."""
-    own = vars(kind).get("__annotations__", {})
-    return sorted(dataclasses.fields(kind), key=lambda field: field.name not in own)
 
 
 def columns_of(result: Any) -> dict[str, Sequence[Any]]:

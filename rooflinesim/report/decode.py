@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rooflinesim.report import text
+from rooflinesim.report.bars import bar
 from rooflinesim.report.columns import columns_of, columns_of_rows
-from rooflinesim.report.tables import BOUND_STYLE, View
+from rooflinesim.report.tables import BOUND_STYLE, Lazy, View
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import format_quantity
 
@@ -44,8 +45,9 @@ def decode_content(result: "DecodeResult") -> dict[str, Any]:
 
 def decode_view(deployment: Deployment, result: "DecodeResult") -> View:
     """Table of decode steps."""
-    rows = [
-        [
+
+    def row(i: int) -> list[str]:
+        return [
             text.whole(result.batch[i]),
             text.whole(result.context[i]),
             text.milliseconds(result.step_time[i]),
@@ -57,8 +59,7 @@ def decode_view(deployment: Deployment, result: "DecodeResult") -> View:
             text.share(result.mfu[i]),
             _fits(result.fits, i),
         ]
-        for i in range(result.batch.size)
-    ]
+
     return View(
         lines=[
             text.deployment_line(deployment),
@@ -76,9 +77,9 @@ def decode_view(deployment: Deployment, result: "DecodeResult") -> View:
             "MFU",
             "fits",
         ],
-        rows=rows,
+        rows=Lazy(result.batch.size, row),
         left=(6, 9),
-        styles=[BOUND_STYLE[str(bound)] for bound in result.bound],
+        styles=Lazy(result.batch.size, lambda i: BOUND_STYLE[str(result.bound[i])]),
     )
 
 
@@ -88,8 +89,9 @@ def _fits(fits: np.ndarray | None, index: int) -> str:
 
 def prefill_view(deployment: Deployment, result: "PrefillResult") -> View:
     """Table of prefill steps."""
-    rows = [
-        [
+
+    def row(i: int) -> list[str]:
+        return [
             text.whole(result.batch[i]),
             text.whole(result.prompt[i]),
             text.milliseconds(result.ttft[i]),
@@ -99,17 +101,16 @@ def prefill_view(deployment: Deployment, result: "PrefillResult") -> View:
             text.share(result.mfu[i]),
             _fits(result.fits, i),
         ]
-        for i in range(result.batch.size)
-    ]
+
     return View(
         lines=[
             text.deployment_line(deployment),
             f"Time to first token: the whole prompt in one step, no queueing; {_BAND}.",
         ],
         headers=["batch", "prompt", "TTFT ms", "band ms", "prompt tok/s", "bound", "MFU", "fits"],
-        rows=rows,
+        rows=Lazy(result.batch.size, row),
         left=(5, 7),
-        styles=[BOUND_STYLE[str(bound)] for bound in result.bound],
+        styles=Lazy(result.batch.size, lambda i: BOUND_STYLE[str(result.bound[i])]),
     )
 
 
@@ -127,13 +128,14 @@ def ops_columns(rows: "Sequence[OpRow]") -> dict[str, Any]:
 
 
 def ops_view(deployment: Deployment, rows: "Sequence[OpRow]", *, batch: float, context: float) -> View:
-    """Table of a step's operations."""
+    """Table of a step's operations, the longest with the longest bar."""
+    widest = max(row.share for row in rows)
     return View(
         lines=[
             text.deployment_line(deployment),
             f"Operations of one decode step at batch {batch:g} and context {context:,.0f}; one device.",
         ],
-        headers=["op", "count", "format", "FLOP", "weights", "KV", "FLOP/B", "ms", "share", "bound"],
+        headers=["op", "count", "format", "FLOP", "weights", "KV", "FLOP/B", "ms", "share", "", "bound"],
         rows=[
             [
                 row.op,
@@ -145,11 +147,12 @@ def ops_view(deployment: Deployment, rows: "Sequence[OpRow]", *, batch: float, c
                 "-" if row.intensity is None else text.short(row.intensity),
                 text.short(row.time * 1e3),
                 text.share(row.share),
+                bar(row.share / widest),
                 row.bound,
             ]
             for row in rows
         ],
-        left=(0, 2, 9),
+        left=(0, 2, 9, 10),
         styles=[BOUND_STYLE[row.bound] for row in rows],
     )
 

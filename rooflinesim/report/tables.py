@@ -2,14 +2,15 @@
 
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rooflinesim.nouns import Noun
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+T = TypeVar("T")
 _GAP = 2
 BOUND_STYLE = {"memory": "cyan", "compute": "magenta", "network": "yellow", "overhead": "red"}
 
@@ -24,6 +25,36 @@ class View(Noun):
     left: Sequence[int] = (0,)
     styles: Sequence[str | None] = ()
     footer: Sequence[str] = ()
+
+
+class Lazy(Sequence[T]):
+    """A sequence whose items are made when they are read: a table of a million rows costs nothing until it is shown."""
+
+    def __init__(self, size: int, item: Callable[[int], T]) -> None:
+        self._places, self._item = range(size), item
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        if isinstance(place, slice):
+            return [self._item(index) for index in self._places[place]]
+        return self._item(self._places[place])
+
+
+def shortened(view: View, rows: int) -> View:
+    """A table without the rows beyond so many, which a line below it counts."""
+    rest = len(view.rows) - rows
+    if rest <= 0:
+        return view
+    more = f"{rest:,} more rows"
+    return dataclasses.replace(view, rows=view.rows[:rows], styles=view.styles[:rows], footer=[more, *view.footer])
 
 
 def render_terminal(views: Sequence[View], *, width: int | None, colour: bool) -> str:
@@ -49,6 +80,26 @@ def render_markdown(views: Sequence[View]) -> str:
         for view in views
     ]
     return _render(escaped, box_style=box.MARKDOWN, width=10_000, colour=False)
+
+
+def html_table(view: View) -> str:
+    """HTML of one table, every text escaped."""
+    from html import escape
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        sides = ("left" if index in view.left else "right" for index in range(len(cells)))
+        parts = (
+            f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for cell, side in zip(cells, sides, strict=True)
+        )
+        return f"<tr>{''.join(parts)}</tr>"
+
+    lines = [f"<p>{'<br>'.join(map(escape, view.lines))}</p>"] if view.lines else []
+    if view.rows:
+        body = "".join(row(cells, "td") for cells in view.rows)
+        lines.append(f"<table><thead>{row(view.headers, 'th')}</thead><tbody>{body}</tbody></table>")
+    if view.footer:
+        lines.append(f"<p>{'<br>'.join(map(escape, view.footer))}</p>")
+    return "\n".join(lines)
 
 
 def _aligned(view: View) -> str:

@@ -96,6 +96,25 @@ def forward(work: Pass) -> tuple[Op, ...]:
     return tuple(ops)
 
 
+def row_ops(work: Pass) -> tuple[Op, ...]:
+    """The operations of `forward` that do not read the cache: their counts do not depend on the context."""
+    return tuple(op for op in forward(work) if op.kind != "attention")
+
+
+def cache_ops(work: Pass) -> tuple[Op, ...]:
+    """The operations of `forward` that read the cache, equal ones of several groups of layers as one."""
+    counts: dict[Attention | LatentAttention, float] = {}
+    for group in work.model.layers:
+        if isinstance(group.mixer, (Attention, LatentAttention)):
+            counts[group.mixer] = counts.get(group.mixer, 0.0) + group.count
+    return tuple(op for mixer, count in counts.items() for op in _cache_ops(work, mixer, count))
+
+
+def _cache_ops(work: Pass, mixer: Attention | LatentAttention, count: float) -> Iterator[Op]:
+    yield from _indexer(work, mixer, count)
+    yield _attention(work, mixer, count) if isinstance(mixer, Attention) else _latent_attention(work, mixer, count)
+
+
 def _prefix(model: Model, index: int) -> str:
     """Name of a layer group among its model's; nothing where there is only one."""
     return f"layers{index}." if len(model.layers) > 1 else ""
@@ -284,12 +303,10 @@ def _mixer(work: Pass, group: LayerGroup) -> Iterator[Op]:
     match mixer:
         case Attention():
             yield _position(work, mixer, group.count)
-            yield from _indexer(work, mixer, group.count)
-            yield _attention(work, mixer, group.count)
+            yield from _cache_ops(work, mixer, group.count)
         case LatentAttention():
             yield _latent_append(work, mixer, group.count)
-            yield from _indexer(work, mixer, group.count)
-            yield _latent_attention(work, mixer, group.count)
+            yield from _cache_ops(work, mixer, group.count)
         case RecurrentMixer():
             yield _recurrence(work, mixer, group.count)
     yield out

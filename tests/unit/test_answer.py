@@ -8,7 +8,8 @@ import pytest
 from conftest import device, ideal_stack, serving_stack, small_model
 
 import rooflinesim as rs
-from rooflinesim.report.tables import View, render_markdown, render_terminal
+from rooflinesim.report.bars import bar, sparkline
+from rooflinesim.report.tables import Lazy, View, html_table, render_markdown, render_terminal, shortened
 
 
 def answer(**changes):
@@ -55,6 +56,45 @@ def test_truths_and_floats_read_back_from_csv():
     rows = list(csv.DictReader(io.StringIO(dataclasses.replace(answer(), columns=columns).to_csv())))
     assert [row["fits"] for row in rows] == ["true", "false", ""]
     assert [float(row["time_s"]) for row in rows] == columns["time_s"]
+
+
+def test_a_long_answer_shows_its_first_rows_and_counts_the_rest():
+    found = answer(batch=list(range(1, 251)))
+    assert len(found.to_table().splitlines()) > 250
+    assert repr(found).splitlines()[-1] == "150 more rows"
+    page = found._repr_html_()
+    assert page.count("<tr>") == 101
+    assert "150 more rows" in page
+
+
+def test_rows_of_a_table_are_made_when_they_are_read():
+    made: list[int] = []
+    rows = Lazy(1_000_000, lambda index: made.append(index) or [str(index)])
+    view = View(lines=["first"], headers=["n"], rows=rows)
+    assert made == []
+    assert [row[0] for row in shortened(view, 3).rows] == ["0", "1", "2"]
+    assert (rows[-1], len(rows)) == (["999999"], 1_000_000)
+    assert len(made) == 4
+
+
+def test_html_of_a_table_escapes_every_text():
+    evil = "<script>alert(1)</script>"
+    page = html_table(View(lines=[evil], headers=[evil], rows=[[evil]], footer=[evil]))
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") == 4
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, ""), (1e-9, "▏"), (0.5, "█████"), (0.55, "█████▌"), (2.0, "█" * 10)]
+)
+def test_a_bar_fills_its_share(share: float, shown: str):
+    assert bar(share) == shown
+
+
+def test_a_sparkline_goes_from_the_least_to_the_most():
+    assert sparkline([1.0, 2.0, 8.0]) == "▁▂█"
+    assert sparkline([5.0, None, 5.0]) == "▁ ▁"
+    assert sparkline([]) == ""
 
 
 def test_an_answer_shows_itself_as_its_table():

@@ -173,7 +173,9 @@ def plan(
         schedule=schedule,
         break_even=None
         if options.is_tree
-        else break_even(speculation, np.array(sorted(set(batches)), dtype=np.float64), context, options, decay, routing),
+        else break_even(
+            speculation, np.array(sorted(set(batches)), dtype=np.float64), context, options, decay, routing
+        ),
         losing_from=least,
         reason=reason,
         final_speedup=final,

@@ -50,9 +50,10 @@ class PassTerms(Noun):
 class RoundExplanation(Noun):
     """Terms of one round against a plain step.
 
-    `draft` holds all passes of a round, None where none runs or its cost is given. The speed-ups count costs one after
-    another: weights and caches alone, then activations, collectives, and all overheads, the last being the answer.
-    `bare_speedup` would be reached if a round cost one plain step.
+    `draft` holds the `draft_passes` of every round, None where none runs or its cost is given; `refill_time` is that of
+    the pass after full acceptance, as often as it is needed. The speed-ups count costs one after another: weights and
+    caches alone, then activations, collectives, refills, and all overheads, the last being the answer. `bare_speedup`
+    would be reached if a round cost one plain step.
     """
 
     batch: float = quantity("1")
@@ -62,11 +63,13 @@ class RoundExplanation(Noun):
     verification: PassTerms
     draft: PassTerms | None
     draft_passes: float = quantity("1")
+    refill_time: float = quantity("s")
     round_overhead_time: float = quantity("s")
     bare_speedup: float = quantity("1")
     streaming_speedup: float | None = quantity("1")
     with_activations: float | None = quantity("1")
     with_network: float | None = quantity("1")
+    with_refill: float | None = quantity("1")
     speedup: float = quantity("1")
 
 
@@ -81,11 +84,13 @@ def pass_terms(ops: Sequence[Op], machine: Machine, time: float) -> PassTerms:
         activations += op.count * (max(memory, compute) - bare)
         network += op.count * float(np.max(cost.network_time))
     rest = time - streaming - activations - network
+    # What summing in another order leaves is no overhead.
+    rest = 0.0 if rest < 1e-12 * time else rest
     return PassTerms(
         streaming_time=streaming,
         activation_time=activations,
         network_time=network,
-        overhead_time=max(0.0, rest),
+        overhead_time=rest,
     )
 
 
@@ -108,14 +113,17 @@ def explain_round(
     overhead = float(np.max(overhead_time(speculation, np.float64(batch), shape))) if tokens else 0.0
     emitted = float(result.tokens_per_round[index])
 
-    def gain(*parts: str) -> float | None:
+    refill = max(0.0, float(result.draft_time[index]) - draft.time) if draft else 0.0
+
+    def gain(*parts: str, refilled: float = 0.0) -> float | None:
         if speculation.is_measured:
             return None
 
         def total(terms: PassTerms | None) -> float:
             return sum(float(getattr(terms, part)) for part in parts) if terms else 0.0
 
-        return emitted * total(plain) / (total(draft) + total(verification))
+        drafts = total(draft) * (1.0 + refilled / draft.time) if draft else 0.0
+        return emitted * total(plain) / (drafts + total(verification))
 
     return RoundExplanation(
         batch=batch,
@@ -125,11 +133,13 @@ def explain_round(
         verification=verification,
         draft=draft,
         draft_passes=passes if draft_of(method) or speculation.is_measured else 0.0,
+        refill_time=refill,
         round_overhead_time=overhead,
         bare_speedup=emitted,
         streaming_speedup=gain("streaming_time"),
         with_activations=gain("streaming_time", "activation_time"),
         with_network=gain("streaming_time", "activation_time", "network_time"),
+        with_refill=gain("streaming_time", "activation_time", "network_time", refilled=refill),
         speedup=float(result.speedup[index]),
     )
 

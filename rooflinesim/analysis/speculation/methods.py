@@ -69,11 +69,12 @@ def chain(draft_length: Array) -> DraftShape:
     return DraftShape(tokens=draft_length, passes=draft_length, width=np.ones_like(draft_length))
 
 
-def tree_shape(nodes: Array, depth: Array) -> DraftShape:
-    """Shape of a draft tree of so many nodes, its root among them; passes are taken to be of equal width."""
+def tree_shape(nodes: Array, depth: Array, width: Array | None = None) -> DraftShape:
+    """Shape of a draft tree of so many nodes, its root among them; without a width passes are of equal width."""
     drafted = np.asarray(nodes, dtype=np.float64) - 1.0
     passes = np.asarray(depth, dtype=np.float64)
-    return DraftShape(tokens=drafted, passes=passes, width=np.ceil(np.maximum(drafted / np.maximum(passes, 1.0), 1.0)))
+    even = np.ceil(np.maximum(drafted / np.maximum(passes, 1.0), 1.0))
+    return DraftShape(tokens=drafted, passes=passes, width=even if width is None else np.maximum(width, 1.0))
 
 
 def draft_of(method: Method) -> Deployment | None:

@@ -1,6 +1,7 @@
 """What to configure: the best draft per batch, what acceptance pays, and the batch from which speculation loses."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,8 +10,10 @@ import numpy as np
 from rooflinesim.analysis.speculation import acceptance as accepted
 from rooflinesim.analysis.speculation.acceptance import Acceptance
 from rooflinesim.analysis.speculation.chains import best_option, losing_from
+from rooflinesim.analysis.speculation.memory import DraftMemory
 from rooflinesim.analysis.speculation.methods import DraftShape, Speculation, chain, tree_shape
 from rooflinesim.analysis.speculation.speculate import SpeculateResult, emitted_tokens, rounds_result
+from rooflinesim.analysis.speculation.trees import best_tokens
 from rooflinesim.analysis.timing import step_time
 from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
@@ -25,6 +28,9 @@ LARGEST_BATCH = 2.0**20
 
 EVERY_BATCH = 1024
 """Batches up to here are looked at one by one, larger ones in steps of about 3 %."""
+
+SLACK = 0.03
+"""Share of the best throughput that a short schedule gives away at most [1]."""
 
 _HALVINGS = 60
 
@@ -67,6 +73,8 @@ class BreakEven(Noun):
 class SpeculationPlan(Noun):
     """Answers at one context and acceptance.
 
+    `schedule` names the best draft of every batch, `short_schedule` drafts within `SLACK` of the best in as few ranges
+    as there can be: products that are computed in steps of rows make the best one flicker from batch to batch.
     `losing_from` is the least batch from which on even the best offered draft loses; None is never, and `reason`
     says why. `final_speedup` is that of the best draft at the largest batch looked at. `break_even` is None for trees.
     """
@@ -74,10 +82,27 @@ class SpeculationPlan(Noun):
     context: float = quantity("tokens")
     acceptance_rate: float = quantity("1")
     schedule: tuple[ScheduleRow, ...]
+    short_schedule: tuple[ScheduleRow, ...]
     break_even: tuple[BreakEven, ...] | None
     losing_from: int | None = quantity("1")
     reason: Reason
     final_speedup: float = quantity("1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Goodput(Noun):
+    """Tokens per second at full memory: with the best draft beside the weights, and without any draft.
+
+    `plain_equal_batch` decodes plainly the batch that speculation leaves room for, `plain` the larger one that fits
+    without a draft.
+    """
+
+    context: float = quantity("tokens")
+    max_batch: int = quantity("1")
+    plain_max_batch: int = quantity("1")
+    speculating: float = quantity("tokens/s", column="tokens_per_s")
+    plain_equal_batch: float = quantity("tokens/s", column="plain_tokens_per_s_at_equal_batch")
+    plain: float = quantity("tokens/s", column="plain_tokens_per_s")
 
 
 def chain_options(speculation: Speculation, acceptance: Acceptance, lengths: Sequence[int]) -> DraftOptions:
@@ -87,20 +112,53 @@ def chain_options(speculation: Speculation, acceptance: Acceptance, lengths: Seq
     rate = np.broadcast_to(accepted.acceptance_rate(acceptance, several), several.shape)
     return DraftOptions(
         shape=chain(several),
-        tokens=np.asarray(tokens),
-        kept_whole=np.asarray(kept),
+        tokens=tokens,
+        kept_whole=kept,
         rate=rate,
         is_sampled=bool(acceptance.temperature),
     )
 
 
+def best_tree_options(
+    probabilities: Sequence[float], *, nodes: int, depth: int, is_sampled: bool = False
+) -> DraftOptions:
+    """For every node and depth budget the tree that emits most, and plain decoding.
+
+    What a round costs depends on nodes and depth, so that the best of these is the best of all trees. Budgets that
+    no tree uses up are left out.
+
+    Parameters
+    ----------
+    probabilities : that the candidate of each rank is the right one, best first. [1] shape (ranks,)
+    nodes : most nodes, root included. >= 2
+    depth : most draft passes. >= 1
+    """
+    table = best_tokens(np.asarray(probabilities), nodes, depth)
+    found = [
+        (float(size), float(level), float(table[level, size - 1]))
+        for level in range(1, depth + 1)
+        for size in range(level + 1, nodes + 1)
+        if table[level, size - 1] > max(table[level, size - 2], table[level - 1, size - 1])
+    ]
+    if not found:
+        raise DomainError("no tree emits more than plain decoding: every rank probability is 0")
+    sizes, levels, tokens = zip(*sorted(found), strict=True)
+    return tree_options(sizes, levels, tokens, float(probabilities[0]), is_sampled=is_sampled)
+
+
 def tree_options(
-    nodes: Sequence[int], depth: Sequence[int], tokens: Sequence[float], rate: float, *, is_sampled: bool = False
+    nodes: Sequence[float],
+    depth: Sequence[float],
+    tokens: Sequence[float],
+    rate: float,
+    *,
+    width: Sequence[float] | None = None,
+    is_sampled: bool = False,
 ) -> DraftOptions:
     """Trees of these sizes, root included, and plain decoding."""
     own = np.array([1.0, *nodes])
     return DraftOptions(
-        shape=tree_shape(own, np.array([0.0, *depth])),
+        shape=tree_shape(own, np.array([0.0, *depth]), None if width is None else np.array([1.0, *width])),
         tokens=np.array([1.0, *tokens]),
         kept_whole=np.zeros_like(own),
         rate=np.full_like(own, rate),
@@ -136,7 +194,9 @@ def option_rounds(
         routing=routing,
     )
     if options.is_tree:
-        return dataclasses.replace(result, tree_nodes=shape.tokens + 1.0, tree_depth=np.asarray(shape.passes))
+        return dataclasses.replace(
+            result, tree_nodes=np.asarray(shape.tokens) + 1.0, tree_depth=np.asarray(shape.passes)
+        )
     return result
 
 
@@ -165,12 +225,14 @@ def plan(
     if not np.any(options.shape.tokens > 0):
         raise DomainError("draft_length offers no draft: give lengths of at least 1, such as 0:8")
     every = whole_batches(min(batches), max(batches))
-    schedule = _schedule(option_rounds(speculation, every, context, options, routing), every, options)
+    rounds = option_rounds(speculation, every, context, options, routing)
+    size = options.tokens.size
     least, reason, final = _losing(speculation, context, options, routing)
     return SpeculationPlan(
         context=float(context),
         acceptance_rate=float(options.rate[-1]),
-        schedule=schedule,
+        schedule=_schedule(rounds, every, options, best_options(rounds, size)),
+        short_schedule=_schedule(rounds, every, options, near_best_options(rounds, size)),
         break_even=None
         if options.is_tree
         else break_even(
@@ -179,6 +241,25 @@ def plan(
         losing_from=least,
         reason=reason,
         final_speedup=final,
+    )
+
+
+def goodput(
+    speculation: Speculation, options: DraftOptions, memory: DraftMemory, routing: Routing | None = None
+) -> Goodput | None:
+    """Tokens per second at equal memory and at equal batch; None where no capacity is known or nothing fits."""
+    if not memory.max_batch or not memory.plain_max_batch:
+        return None
+    batches = np.array([float(memory.max_batch), float(memory.plain_max_batch)])
+    rounds = option_rounds(speculation, batches, memory.context, options, routing)
+    rate = rounds.tokens_per_s.reshape(2, -1)
+    return Goodput(
+        context=memory.context,
+        max_batch=memory.max_batch,
+        plain_max_batch=memory.plain_max_batch,
+        speculating=float(rate[0, 1:].max()),
+        plain_equal_batch=float(rate[0, 0]),
+        plain=float(rate[1, 0]),
     )
 
 
@@ -191,16 +272,41 @@ def whole_batches(least: int, largest: int) -> np.ndarray:
     return np.unique(np.concatenate([single, np.round(np.geomspace(single[-1], largest, steps))]))
 
 
-def _schedule(rounds: SpeculateResult, batches: np.ndarray, options: DraftOptions) -> tuple[ScheduleRow, ...]:
-    """Runs of batches for which the same option emits most per second."""
-    size = options.tokens.size
-    best = best_option(rounds.tokens_per_round.reshape(-1, size), rounds.round_time.reshape(-1, size))
-    gain = np.take_along_axis(rounds.speedup.reshape(-1, size), best[:, np.newaxis], axis=1)[:, 0]
-    edges = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist(), batches.size]
+def best_options(rounds: SpeculateResult, options: int) -> np.ndarray:
+    """Option that emits most per second at each batch, shape (batches,); of equal ones the smallest draft."""
+    return best_option(rounds.tokens_per_round.reshape(-1, options), rounds.round_time.reshape(-1, options))
+
+
+def near_best_options(rounds: SpeculateResult, options: int) -> np.ndarray:
+    """Options within `SLACK` of the best at each batch, changed as seldom as possible, shape (batches,)."""
+    rate = rounds.tokens_per_s.reshape(-1, options)
+    is_near = rate >= (1.0 - SLACK) * rate.max(axis=1, keepdims=True)
+    # Batches for which an option stays near without a break, from each batch on.
+    lasting = np.zeros(is_near.shape, dtype=np.int64)
+    for index in range(is_near.shape[0] - 1, -1, -1):
+        after = lasting[index + 1] if index + 1 < is_near.shape[0] else 0
+        lasting[index] = np.where(is_near[index], after + 1, 0)
+    chosen = np.zeros(is_near.shape[0], dtype=np.intp)
+    start = 0
+    while start < chosen.size:
+        # Of options that last equally long the one that is best at the start.
+        longest = lasting[start] == lasting[start].max()
+        own = int(np.argmax(np.where(longest, rate[start], -np.inf)))
+        chosen[start : start + lasting[start, own]] = own
+        start += int(lasting[start, own])
+    return chosen
+
+
+def _schedule(
+    rounds: SpeculateResult, batches: np.ndarray, options: DraftOptions, chosen: np.ndarray
+) -> tuple[ScheduleRow, ...]:
+    """Runs of batches for which the same option is chosen."""
+    gain = np.take_along_axis(rounds.speedup.reshape(batches.size, -1), chosen[:, np.newaxis], axis=1)[:, 0]
+    edges = [0, *(np.flatnonzero(np.diff(chosen)) + 1).tolist(), batches.size]
     passes, tokens = np.asarray(options.shape.passes), np.asarray(options.shape.tokens)
     rows = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        own = int(best[start])
+    for start, stop in itertools.pairwise(edges):
+        own = int(chosen[start])
         rows.append(
             ScheduleRow(
                 batch_from=int(batches[start]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +185,7 @@ def evaluated(function: Callable[..., list[Array]], columns: dict[str, np.ndarra
 
 def distinct_points(columns: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Aligned columns with every point once, and the place of each point among them."""
-    code: np.ndarray | None = None
+    code: Any = None
     for column in columns.values():
         values, own = np.unique(column, return_inverse=True)
         if values.size == 1 and code is not None:

@@ -109,6 +109,7 @@ def speculate_trees(
     depth: Array,
     tokens: Array,
     acceptance_rate: Array,
+    width: Array | None = None,
     is_sampled: bool = False,
     routing: Routing | None = None,
 ) -> SpeculateResult:
@@ -118,15 +119,18 @@ def speculate_trees(
     ----------
     nodes : of the tree, its root among them; each is one verified token. [1] >= 1
     depth : draft passes. [1] >= 0
+    width : rows of each sequence in a draft pass; None deals the nodes evenly over the passes. [tokens]
     tokens : tokens per round. [tokens] >= 1
     acceptance_rate : of the best candidate, to be shown. [1]
     """
-    columns = aligned(batch=batch, context=context, nodes=nodes, depth=depth, tokens=tokens, rate=acceptance_rate)
+    columns = aligned(
+        batch=batch, context=context, nodes=nodes, depth=depth, tokens=tokens, rate=acceptance_rate, width=width
+    )
     result = rounds_result(
         speculation,
         batch=columns["batch"],
         context=columns["context"],
-        shape=tree_shape(columns["nodes"], columns["depth"]),
+        shape=tree_shape(columns["nodes"], columns["depth"], columns.get("width")),
         tokens=columns["tokens"],
         kept_whole=np.zeros_like(columns["tokens"]),
         rate=columns["rate"],
@@ -184,7 +188,9 @@ def rounds_result(
     )
 
 
-def emitted_tokens(speculation: Speculation, acceptance: Acceptance, length: np.ndarray) -> tuple[Array, Array]:
+def emitted_tokens(
+    speculation: Speculation, acceptance: Acceptance, length: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Mean tokens of a round of a chain, the last one included [tokens], and how often the whole chain is kept [1].
 
     Prompt lookup emits :math:`h \omega + 1 - h`. Lookahead keeps the best of G candidate n-grams,
@@ -222,6 +228,7 @@ def least_of_group(keys: dict[str, np.ndarray], values: np.ndarray, drafted: Arr
     np.minimum.at(least, group, values)
     is_least = values <= least[group]
     shortest = np.full(size, np.inf)
-    tokens = np.where(is_least, np.broadcast_to(drafted, values.shape), np.inf)
+    tokens: np.ndarray = np.where(is_least, np.broadcast_to(drafted, values.shape), np.inf)
     np.minimum.at(shortest, group, tokens)
-    return is_least & (tokens <= shortest[group])
+    is_shortest: np.ndarray = is_least & (tokens <= shortest[group])
+    return is_shortest

@@ -37,8 +37,8 @@ from rooflinesim.workload.step import Step
 STREAMING_CACHE = 512.0
 """Cached tokens that a draft behind a StreamingLLM cache reads, where a row does not say: MagicDec's default."""
 
-DEVICE_COUNTS = (1, 2, 4, 8, 16)
-"""Devices that a run may have used where its row does not say."""
+DEVICE_COUNTS = (1, 2, 4, 8)
+"""Devices of one host that a run may have used where its row does not say."""
 
 USABLE_SHARE = 0.92
 """Share of device memory that weights and caches may take [1]."""
@@ -67,7 +67,8 @@ def laid_out(
     """Runs as speculations, by their own engines' stacks or by those given; what cannot be described is skipped.
 
     Runs of one table, target and device that do not state a count of devices have used equally many: those on which
-    the stated times of plain decoding are met best, else the fewest that hold the target.
+    the stated times of plain decoding are met best, else the fewest that hold the target. One device that does not
+    hold it stands for the fewest that do.
     """
     found: list[LaidOutRun] = []
     skipped: list[Skipped] = []
@@ -129,13 +130,13 @@ def _device_count(runs: Sequence[SpeculativeRun]) -> int | str:
     first = runs[0]
     try:
         device, stated = device_of(first)
-        if stated is not None:
+        if stated is not None and stated > 1:
             return stated
         misses: dict[int, float] = {}
         for count in DEVICE_COUNTS:
             target = target_of(first, _spread(first, device, count), stack_of(first))
-            if _fits(target, max(run.batch for run in runs), first.context):
-                misses[count] = _miss(target, runs)
+            if _fits(target, min(run.batch for run in runs), first.context):
+                misses[count] = 0.0 if stated else _miss(target, runs)
     except RooflinesimError as error:
         return str(error)
     if not misses:

@@ -79,7 +79,8 @@ def round_times(
     }
 
     def plain(batch: np.ndarray, context: np.ndarray) -> list[Array]:
-        return [step_time(speculation.target, Step(batch=batch, context=context), routing).time]
+        step = Step(batch=batch, context=context, new_tokens=np.ones_like(batch))
+        return [step_time(speculation.target, step, routing).time]
 
     def round_of(batch: np.ndarray, context: np.ndarray, **rest: np.ndarray) -> list[Array]:
         drafted = DraftShape(**rest)

@@ -1,6 +1,7 @@
 """Measured speculative runs read as deployments of the catalogue, and their speed-ups predicted."""
 
 import dataclasses
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ from rooflinesim.validation.tables import Skipped
 from rooflinesim.validation.task_acceptance import task_share
 from rooflinesim.workload.parameters import streamed_parameters
 from rooflinesim.workload.step import Step
+
+known_draft = functools.cache(load_draft)
 
 STREAMING_CACHE = 512.0
 """Cached tokens that a draft behind a StreamingLLM cache reads, where a row does not say: MagicDec's default."""
@@ -152,10 +155,12 @@ def _fits(target: Deployment, batch: float, context: float) -> bool:
 
 def _miss(target: Deployment, runs: Sequence[SpeculativeRun]) -> float:
     """How far plain steps are from the stated ones, in logarithm; 0 where none is stated."""
-    stated = [run for run in runs if run.plain_time]
-    times = [float(step_time(target, Step(batch=run.batch, context=run.context)).time) for run in stated]
-    apart = [abs(float(np.log(time / (run.plain_time or time)))) for time, run in zip(times, stated, strict=True)]
-    return float(np.median(apart)) if apart else 0.0
+    stated = [(run.batch, run.context, run.plain_time) for run in runs if run.plain_time]
+    if not stated:
+        return 0.0
+    batch, context, time = np.array(stated).T
+    predicted = step_time(target, Step(batch=batch, context=context)).time
+    return float(np.median(np.abs(np.log(predicted / time))))
 
 
 def _layout(run: SpeculativeRun, devices: int | str) -> Layout:
@@ -210,7 +215,7 @@ def _method(run: SpeculativeRun, target: Deployment) -> Method:
         case "eagle" | "eagle3" | "hydra":
             # Hydra's heads read each other's guesses, as deep as one decoder layer each: timed as EAGLE-1's.
             name = "fr-spec" if "fr-spec" in run.draft.lower() else "eagle3" if run.drafting == "eagle3" else "eagle"
-            return eagle_method(target, load_draft(name, target.model))
+            return eagle_method(target, known_draft(name, target.model))
         case "mtp":
             return mtp_method(target)
         case "medusa":

@@ -16,8 +16,10 @@ class SpeculationLaw(Noun):
     for the host, rolling caches back. A draft pass takes `draft_step_time` in place of the time that the stack adds
     to a step, and `draft_rank_time` for every further device of its tensor-parallel group; `draft_launch` eager makes
     the host a floor there: `draft_launch_time` per kernel. Recurrent states of rejected tokens are `kept` (every
-    verified token's state is written) or `replayed` (the accepted tokens update the state once more). Measured
-    speed-ups are meant to lie, 80 % of them, between `speedup_low` and `speedup_high` times the predicted ones.
+    verified token's state is written) or `replayed` (the accepted tokens update the state once more). Tokens of one
+    draft choose the same experts with `expert_overlap`; every drafted token adds `verify_token_share` of a plain step
+    to the verification, where trees are masked and scored by many small kernels. Measured speed-ups are meant to lie,
+    80 % of them, between `speedup_low` and `speedup_high` times the predicted ones.
     """
 
     round_time: float = quantity("s", default=0.0)
@@ -27,6 +29,8 @@ class SpeculationLaw(Noun):
     draft_launch: Literal["graphs", "eager"] = "graphs"
     draft_launch_time: float = quantity("s", default=0.0)
     recurrent_state: Literal["kept", "replayed"] = "kept"
+    expert_overlap: float = quantity("1", default=0.0, maximum=1.0)
+    verify_token_share: float = quantity("1", default=0.0, maximum=1.0)
     speedup_low: float = quantity("1", default=1.0, positive=True, maximum=1.0)
     speedup_high: float = quantity("1", default=1.0, minimum=1.0)
 

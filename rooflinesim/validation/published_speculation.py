@@ -37,8 +37,8 @@ class _MethodRule(NamedTuple):
 
 _METHODS = (
     _MethodRule(r"p-eagle|parallel draft|dflash|dspark|block draft", "eagle3", None),
-    _MethodRule(r"eagle-?3", "eagle3", TreeDefault(59, 8)),
-    _MethodRule(r"eagle-?2|samd|hass", "eagle", TreeDefault(59, 6)),
+    _MethodRule(r"eagle[- ]?3", "eagle3", TreeDefault(59, 8)),
+    _MethodRule(r"eagle[- ]?2|samd|hass", "eagle", TreeDefault(59, 6)),
     _MethodRule(r"eagle(?! path)", "eagle", TreeDefault(25, 5)),
     _MethodRule(r"mtp|nextn|eagle path", "mtp", None),
     _MethodRule(r"medusa", "medusa", TreeDefault(63, 0)),
@@ -174,7 +174,8 @@ def _harness(row: Mapping[str, str]) -> tuple[Harness, str]:
     for pattern, engine in _ENGINES:
         if re.search(pattern, words):
             return "engine", engine
-    return ("benchmark" if "bench" in words else "paper"), RESEARCH_ENGINE
+    is_benchmark = re.search(r"spec-?bench|leaderboard", words) is not None
+    return ("benchmark" if is_benchmark else "paper"), RESEARCH_ENGINE
 
 
 def _drafting(draft: str, text: str) -> tuple[Drafting, TreeDefault, tuple[str, ...]]:

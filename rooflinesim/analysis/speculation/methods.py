@@ -107,8 +107,11 @@ def verified_rows(method: Method, drafted: Array) -> Array:
 
 
 def verification_ops(speculation: Speculation, step: Step, routing: Routing | None = None) -> tuple[Op, ...]:
-    """Operations of a verification on one device of the target."""
+    """Operations of a verification on one device of the target; tokens of a draft choose experts alike."""
     target = speculation.target
+    if routing is None:
+        overlap = max(target.stack.routing.overlap, target.stack.speculation.expert_overlap)
+        routing = dataclasses.replace(target.stack.routing, overlap=overlap)
     match speculation.method:
         case EarlyExit():
             ops = early_exit_ops(target, speculation.method.layers, step, routing)

@@ -94,6 +94,7 @@ def round_times(
     drafts, refill, verification, overhead = evaluated(round_of, columns)
     if speculation.draft_cost_ratio is not None:
         drafts, refill = drafts * step, refill * step
+    verification = verification + speculation.target.stack.speculation.verify_token_share * columns["tokens"] * step
     drafts_nothing = columns["tokens"] == 0.0
     return RoundTimes(
         plain_step_time=step,

@@ -18,6 +18,7 @@ def kind_of(data: object, place: str) -> str:
     """
     marks = {
         "hardware": ("memory_bandwidth", "dense_flop_rate", "memory_type"),
+        "draft": ("targets", "generation", "mlp_width"),
         "model": ("hidden_size", "layers", "vocabulary"),
         "stack": ("memory_efficiency", "collectives", "gemm", "based_on"),
     }
@@ -25,11 +26,11 @@ def kind_of(data: object, place: str) -> str:
         for kind, keys in marks.items():
             if any(key in data for key in keys):
                 return kind
-    raise ProfileError([f"{place}: no hardware, model or stack profile: it has none of their keys"])
+    raise ProfileError([f"{place}: no hardware, model, stack or draft profile: it has none of their keys"])
 
 
 def check_file(path: Path) -> str:
-    """Kind of a file that passes all checks: hardware, model, stack, config or checkpoint.
+    """Kind of a file that passes all checks: hardware, model, stack, draft, config or checkpoint.
 
     Raises
     ------

@@ -21,6 +21,7 @@ _PLACES = {
     "plot_memory": "rooflinesim.api.plots",
     "plot_pareto": "rooflinesim.api.plots",
     "plot_roofline": "rooflinesim.api.plots",
+    "plot_speculation": "rooflinesim.api.plots",
     "plot_validation": "rooflinesim.api.plots",
     "speculate": "rooflinesim.api.speculate",
     "Acceptance": "rooflinesim.analysis.speculation.acceptance",

@@ -13,6 +13,8 @@ from rooflinesim.report import text
 from rooflinesim.specs.deployment import Deployment
 
 if TYPE_CHECKING:
+    from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.api.drafting import Drafting
     from rooflinesim.plots.canvas import Sheet
     from rooflinesim.validation.comparison import Comparison
 
@@ -20,6 +22,8 @@ MOST_CASES = 7
 """Cases of one figure that colours, dashes and marks tell apart."""
 
 _CURVE_POINTS = 120
+_SURFACE_POINTS = 40
+_RATES = np.linspace(0.2, 0.98, 40)
 _BAND = "The band is meant to hold 80 % of measurements."
 
 
@@ -148,6 +152,60 @@ def plot_pareto(
             firsts, _at(context=[context], more=f", batches {batches[0]:,.0f} to {batches[-1]:,.0f}"), note
         ),
     )
+
+
+def plot_speculation(
+    deployments: Sequence[Deployment],
+    *,
+    drafting: "Drafting",
+    acceptance: "Acceptance | float",
+    draft_length: Counts = (1, 2, 3, 4, 5, 6, 7, 8),
+    batch: Counts = (1, 256),
+    context: float = 2048,
+) -> "Sheet":
+    """Speed-up of speculation over batch, from the least to the greatest given; over acceptance too for one target.
+
+    Parameters
+    ----------
+    drafting : the method, and its draft
+    acceptance : a number is the conditional acceptance of each draft token
+    draft_length : chains to choose from, plain decoding beside them. [tokens]
+    """
+    from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
+    from rooflinesim.api.drafting import speculation_of
+    from rooflinesim.plots.speculation import draw_speculation, draw_speculations
+
+    batches = _curve(batch, "batch")
+    lengths = _distinct(draft_length)
+    lengths = lengths[lengths > 0]
+    if not lengths.size:
+        raise DomainError("draft_length offers no draft; give lengths of at least 1, such as 1:8:+1")
+    keeps = acceptance if isinstance(acceptance, Acceptance) else Acceptance(value=acceptance)
+
+    def gains(
+        target: Deployment, batches: np.ndarray, lengths: np.ndarray, rates: np.ndarray | None = None
+    ) -> SpeculateResult:
+        asked = speculation_of(target, drafting, batch=float(batches[0]), context=context)
+        points = [part.ravel() for part in np.meshgrid(batches, lengths, [0.0] if rates is None else rates)]
+        own = keeps if rates is None else Acceptance(value=points[2], decay=keeps.decay)
+        return speculate(asked, batch=points[0], context=context, draft_length=points[1], acceptance=own)
+
+    choices = np.concatenate([[0.0], lengths])
+    chains = {label: gains(one, batches, choices) for label, one in _labelled(deployments).items()}
+    first = next(iter(chains.values()))
+    draft = getattr(drafting.draft, "name", "")
+    caption = _caption(
+        deployments,
+        _at(context=[context]),
+        f"Drafts by {drafting.method}{f', {draft}' if draft else ''}; acceptance of the first draft token"
+        f" {first.acceptance_rate.max():.3g}.",
+        _BAND,
+    )
+    if len(chains) > 1:
+        return draw_speculations(chains, caption=caption)
+    some = _distinct(np.round(np.geomspace(batches[0], batches[-1], _SURFACE_POINTS)))
+    return draw_speculation(first, gains(deployments[0], some, lengths, _RATES), caption=caption)
 
 
 def plot_validation(found: "Comparison", *, by: str | None = None, caption: str) -> "Sheet":

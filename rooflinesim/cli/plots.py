@@ -23,6 +23,7 @@ class FigureKind(StrEnum):
     breakdown = "breakdown"
     memory = "memory"
     pareto = "pareto"
+    speculation = "speculation"
     validation = "validation"
 
 
@@ -61,6 +62,15 @@ def plot(
     ] = None,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
+    method: options.Method = options.MethodChoice.draft_model,
+    draft: options.Draft = None,
+    draft_tp: options.DraftTp = None,
+    draft_cost: options.DraftCost = None,
+    draft_length: options.DraftLength = "0:8:+1",
+    acceptance: options.AcceptanceText = None,
+    acceptance_kind: options.AcceptanceKindName = options.AcceptanceChoice.conditional,
+    acceptance_at: options.AcceptanceAt = None,
+    decay: options.Decay = 1.0,
     by: Annotated[
         str | None, typer.Option("--by", metavar="COLUMN", help="Column of the measurements that colours them.")
     ] = None,

@@ -21,11 +21,14 @@ def crossover(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
     paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Batches at which decoding flips; see `analysis.crossover.crossover`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     result = crossover_analysis.crossover(asked, context=context)
     content = crossover_report.crossover_content(result)
     views = [crossover_report.crossover_view(asked, result)]

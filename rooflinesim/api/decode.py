@@ -24,12 +24,15 @@ def decode(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
     explained: bool = False,
     paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Per-token decode latency at aligned batches and contexts; see `analysis.decode.decode`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     result = decode_analysis.decode(asked, batch=numbers(batch), context=numbers(context))
     content = decode_report.decode_content(result)
     views = [decode_report.decode_view(asked, result)]

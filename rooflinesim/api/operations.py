@@ -22,11 +22,14 @@ def decode_ops(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
     paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """The operations of one decode step; see `analysis.decode.decode_ops`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     rows = analyse(asked, batch=batch, context=context)
     content = {
         "columns": decode_report.ops_columns(rows),

@@ -2,21 +2,20 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rooflinesim.api.answers import Counts, numbers
-from rooflinesim.errors import DomainError, RooflinesimError, UnsupportedError
+from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import text
 from rooflinesim.specs.deployment import Deployment
 
 if TYPE_CHECKING:
+    from rooflinesim.analysis.comparison import Comparison
     from rooflinesim.analysis.speculation.acceptance import Acceptance
     from rooflinesim.api.drafting import Drafting
     from rooflinesim.plots.canvas import Sheet
-    from rooflinesim.validation.comparison import Comparison
 
 MOST_CASES = 7
 """Cases of one figure that colours, dashes and marks tell apart."""
@@ -182,6 +181,8 @@ def plot_speculation(
     if not lengths.size:
         raise DomainError("draft_length offers no draft; give lengths of at least 1, such as 1:8:+1")
     keeps = acceptance if isinstance(acceptance, Acceptance) else Acceptance(value=acceptance)
+    if keeps.kind in ("drafted", "length", "length-with-bonus") and keeps.measured_length is None:
+        keeps = dataclasses.replace(keeps, measured_length=float(lengths[-1]))
 
     def gains(
         target: Deployment, batches: np.ndarray, lengths: np.ndarray, rates: np.ndarray | None = None
@@ -215,8 +216,8 @@ def plot_validation(found: "Comparison", *, by: str | None = None, caption: str)
     ------
     DomainError : if there is no such label, or nothing to draw.
     """
+    from rooflinesim.analysis.comparison import scores
     from rooflinesim.plots.validation import MeasuredPoints, draw_validation
-    from rooflinesim.validation.comparison import scores
 
     if not found.measured.size:
         raise DomainError("no row could be predicted, so there is nothing to draw")
@@ -232,30 +233,6 @@ def plot_validation(found: "Comparison", *, by: str | None = None, caption: str)
     }
     reading = "Bands are meant to hold 80 % of measurements; marks on the edges of the lower axes lie beyond them."
     return draw_validation(points, caption=f"{caption} {reading}", labels=labels)
-
-
-def compared_files(files: Sequence[Path]) -> "Comparison":
-    """Measured deployments of files beside their predictions, each by the stack of its own engine.
-
-    Raises
-    ------
-    FileError : if a file cannot be read.
-    UnsupportedError : if a file holds measurements of another kind.
-    """
-    from rooflinesim.api.measured import compared
-    from rooflinesim.validation.comparison import joined
-    from rooflinesim.validation.published import measured_runs
-    from rooflinesim.validation.tables import read_table
-
-    parts = []
-    for file in files:
-        table = read_table(file)
-        if table.kind != "deployments":
-            raise UnsupportedError(f"{file}: only files of measured deployments are drawn, but this holds {table.kind}")
-        runs, skipped = measured_runs(table)
-        found = compared(runs)
-        parts.append(dataclasses.replace(found, skipped=(*table.skipped, *skipped, *found.skipped)))
-    return joined(parts)
 
 
 def remarks(deployments: Sequence[Deployment]) -> list[str]:

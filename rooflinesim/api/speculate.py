@@ -18,6 +18,7 @@ from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculat
 from rooflinesim.analysis.speculation.speculate import speculate as analyse
 from rooflinesim.analysis.speculation.tokens import rank_probabilities
 from rooflinesim.analysis.speculation.trees import Tree, TreeBudget, budget_tree, parse_tree, tree_tokens
+from rooflinesim.api import plots
 from rooflinesim.api.answers import Counts, answer, deployment, grid, numbers
 from rooflinesim.api.drafting import Drafting, drafting_notes, speculation_of
 from rooflinesim.errors import DomainError, UnitError
@@ -110,7 +111,19 @@ def speculate(
     said.extend(report.acceptance_notes(keeps, options, is_tree=searched is not None))
     said.extend(_unfit(speculation, result, memories))
     inputs = {**grid(result), **_inputs(drafting, keeps, result, ranks)}
-    whole = answer("speculate", asked, paths, result, content, views, inputs, said)
+
+    def draw() -> Any:
+        return plots.plot_speculation(
+            [asked],
+            drafting=drafting,
+            acceptance=single,
+            draft_length=np.unique(result.draft_length),
+            batch=batches if np.ptp(batches) else (1, 256),
+            context=float(contexts[0]),
+        )
+
+    is_chain = searched is None
+    whole = answer("speculate", asked, paths, result, content, views, inputs, said, draw if is_chain else None)
     given = speculation_provenance(speculation, keeps)
     return dataclasses.replace(whole, provenance=[*whole.provenance, *given])
 

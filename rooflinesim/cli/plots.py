@@ -1,5 +1,6 @@
 """The command that draws: `plot KIND MODEL... --gpu GPU... -o FILE`."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,8 @@ from rooflinesim.cli import options
 from rooflinesim.cli.output import say
 
 if TYPE_CHECKING:
+    from rooflinesim.analysis.comparison import Comparison
+    from rooflinesim.api.drafting import Drafting
     from rooflinesim.plots.canvas import FigureFormat, Sheet
     from rooflinesim.specs.deployment import Deployment
 
@@ -77,23 +80,21 @@ def plot(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw a figure: operations under the roofs, curves over batch or context, what the time goes to, what fits."""
-    import logging
-    import os
-
-    # A backend that opens windows, or that there is none of, has no say in what goes into a file; and the news of
-    # font caches and settings is none here.
-    os.environ["MPLBACKEND"] = "agg"
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from rooflinesim.plots.canvas import form_of
-
-    form = form_of(output)
+    form = figure_form(output)
     if kind is FigureKind.validation:
-        figure = _comparison([Path(name) for name in names], by)
+        from rooflinesim.api.validate import validate
+
+        figure = comparison_figure(validate(against=names).result, names, by)
         notes = list[str]()
     else:
         asked, notes = _deployments(names, gpu, stack, memory, routing, weights=weights, kv=kv)
-        figure = _figure(kind, asked, batch=batch, context=context, tp=tp)
-    _write(figure, form, output)
+        more: dict[str, Any] = {}
+        if kind is FigureKind.speculation:
+            keeps = {"kind": acceptance_kind.value, "measured_length": acceptance_at, "decay": decay}
+            more = _drafts(acceptance, keeps, draft_length)
+            more["drafting"] = _drafting(asked, method.value, draft, draft_tp, draft_cost)
+        figure = _figure(kind, asked, batch=batch, context=context, tp=tp, **more)
+    write_figure(figure, form, output)
     if not quiet:
         say(dict.fromkeys(notes))
 
@@ -126,7 +127,7 @@ def _deployments(
 
 
 def _figure(
-    kind: FigureKind, asked: list["Deployment"], *, batch: str | None, context: str | None, tp: str | None
+    kind: FigureKind, asked: list["Deployment"], *, batch: str | None, context: str | None, tp: str | None, **given: Any
 ) -> "Sheet":
     """The figure of a kind, with the kind's own defaults for what is not given."""
     import dataclasses
@@ -136,7 +137,6 @@ def _figure(
 
     if kind is FigureKind.crossover and batch is not None:
         raise UnitError("--batch: crossover looks for the batch; give --context, the range that it is drawn over")
-    given: dict[str, Any] = {}
     if batch is not None:
         given["batch"] = options.whole_range(batch, "--batch", minimum=1)
         if kind is FigureKind.memory:
@@ -161,8 +161,45 @@ def _figure(
             return plots.plot_crossover(asked, **given)
         case FigureKind.breakdown:
             return plots.plot_breakdown(asked, **given)
+        case FigureKind.speculation:
+            return plots.plot_speculation(asked, **given)
         case _:
             return plots.plot_memory(asked, **given)
+
+
+def _drafting(
+    asked: list["Deployment"], method: str, draft: str | None, ranks: int | None, cost: str | None
+) -> "Drafting":
+    """How tokens are drafted, by one draft for all targets."""
+    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.cli.speculation import draft_of
+    from rooflinesim.errors import UnsupportedError
+
+    if method == "eagle" and len({one.model.name for one in asked}) > 1:
+        raise UnsupportedError("--method eagle: a head belongs to one model; draw one model at a time")
+    ratio, time = options.ratio_or_time(cost, "--draft-cost")
+    return Drafting(
+        method=method,  # type: ignore[arg-type]
+        draft=draft_of(method, draft, asked[0].model),
+        tensor_parallel=ranks,
+        cost_ratio=ratio,
+        pass_time=time,
+    )
+
+
+def _drafts(acceptance: str | None, keeps: dict[str, Any], lengths: str) -> dict[str, Any]:
+    """How much of a draft is kept, and which lengths there are to choose from."""
+    from rooflinesim.api.speculate import acceptance_of_text
+    from rooflinesim.errors import UnitError
+
+    if acceptance is None:
+        raise UnitError("--acceptance is missing: give what was measured, such as 0.8 per token")
+    kept, ranks = acceptance_of_text(acceptance, **keeps)
+    if ranks is not None:
+        raise UnitError(
+            f"--acceptance: {acceptance!r} has several numbers; chains take one, or --acceptance-kind curve"
+        )
+    return {"acceptance": kept, "draft_length": options.whole_range(lengths, "--draft-length", minimum=0)}
 
 
 def _reaches(one: "Deployment", ranks: int, tp: str | None) -> bool:
@@ -172,17 +209,30 @@ def _reaches(one: "Deployment", ranks: int, tp: str | None) -> bool:
     return tp is not None or ranks <= reach_of(one.hardware)
 
 
-def _comparison(files: list[Path], by: str | None) -> "Sheet":
-    """Predicted against measured, from files of measured deployments."""
+def figure_form(path: Path) -> "FigureFormat":
+    """Format of a figure's file, asked for before anything is computed; what draws is made ready for files."""
+    import logging
+    import os
+
+    # A backend that opens windows, or that there is none of, has no say in what goes into a file; and the news of
+    # font caches and settings is none here.
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from rooflinesim.plots.canvas import form_of
+
+    return form_of(path)
+
+
+def comparison_figure(found: "Comparison", files: Sequence[str], by: str | None) -> "Sheet":
+    """Predicted against measured, with the files that hold the measurements in the caption."""
     from rooflinesim.api import plots
 
-    found = plots.compared_files(files)
     skipped = f", {len(found.skipped):,} skipped" if found.skipped else ""
-    names = ", ".join(file.name for file in files)
+    names = ", ".join(Path(file).name for file in files)
     return plots.plot_validation(found, by=by, caption=f"{names}: {found.ids.size:,} rows{skipped}.")
 
 
-def _write(figure: "Sheet", form: "FigureFormat", output: Path) -> None:
+def write_figure(figure: "Sheet", form: "FigureFormat", output: Path) -> None:
     """Put a figure into a file, and say what its letters lack."""
     from rooflinesim.plots.canvas import missing_letters, rendered
     from rooflinesim.report.files import write_bytes

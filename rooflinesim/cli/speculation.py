@@ -65,7 +65,7 @@ def speculate(
     ratio, time = options.ratio_or_time(draft_cost, "--draft-cost")
     drafting = Drafting(
         method=method.value,
-        draft=_draft(method.value, draft, asked["model"]),
+        draft=draft_of(method.value, draft, asked["model"]),
         hardware=hardware,
         tensor_parallel=draft_tp,
         weights=draft_weights,
@@ -101,7 +101,7 @@ def speculate(
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 
-def _draft(method: str, draft: str | None, target: "Model") -> Any:
+def draft_of(method: str, draft: str | None, target: "Model") -> Any:
     """The draft that a name stands for: a model, or a head of the target."""
     from rooflinesim import config
     from rooflinesim.errors import UnitError

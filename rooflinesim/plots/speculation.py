@@ -100,7 +100,7 @@ def _best(curves: Axes, lengths: Axes, result: SpeculateResult, look: Look, labe
     curves.fill_between(batch, low, high, color=look.colour, alpha=0.13, linewidth=0)
     curves.plot(batch, result.speedup[best], color=look.colour, linestyle=look.dash, linewidth=2.0, label=label)
     lengths.step(batch, result.draft_length[best], where="post", color=look.colour, linestyle=look.dash, label=label)
-    lengths.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    lengths.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     lengths.set_ylim(-0.5, max(lengths.get_ylim()[1], result.draft_length.max() + 0.5))
 
 

@@ -22,7 +22,8 @@ class Answer:
     """What a question gives back; `result` is the analysis' own value, the rest is ready to show.
 
     `columns` maps the names of JSON and CSV to one value per row; `describe_inputs` gives what is
-    enough to repeat the run, hashes included; `views` are the tables that people see, `draw` makes their figure.
+    enough to repeat the run, hashes included; `views` are the tables that people see, `draw` makes their figure;
+    `extra` stands beside the summary in JSON.
     """
 
     command: str
@@ -34,6 +35,7 @@ class Answer:
     summary: Mapping[str, Any]
     notes: Sequence[str]
     views: Sequence[View]
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     draw: Callable[[], Any] | None = None
 
     @property
@@ -74,6 +76,7 @@ class Answer:
             "provenance": [dataclasses.asdict(one) for one in self.provenance],
             "rows": self.rows,
             "summary": self.summary,
+            **self.extra,
             "notes": list(self.notes),
         }
         import json

@@ -1,5 +1,6 @@
 """One figure of each kind, drawn from small made-up nouns that no profile or fit can move."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,10 @@ from rooflinesim.analysis.flips import flips
 from rooflinesim.analysis.memory import memory
 from rooflinesim.analysis.pareto import pareto
 from rooflinesim.analysis.roofline import roofline
+from rooflinesim.analysis.speculation.acceptance import Acceptance
+from rooflinesim.analysis.speculation.draft_model import DraftModel
+from rooflinesim.analysis.speculation.methods import Speculation
+from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
 from rooflinesim.plots.breakdown import draw_breakdown, draw_breakdowns, draw_waterfall
 from rooflinesim.plots.canvas import Sheet
 from rooflinesim.plots.crossover import draw_crossover
@@ -18,6 +23,7 @@ from rooflinesim.plots.latency import draw_latency
 from rooflinesim.plots.memory import draw_memory
 from rooflinesim.plots.pareto import draw_pareto
 from rooflinesim.plots.roofline import draw_roofline
+from rooflinesim.plots.speculation import draw_speculation, draw_speculations
 from rooflinesim.plots.validation import MeasuredPoints, draw_validation
 from rooflinesim.specs.model import Attention, DenseMlp, LayerGroup
 
@@ -76,6 +82,27 @@ def _waterfall() -> Sheet:
     return draw_waterfall(difference(first, second), labels=("slow", "fast"), caption=CAPTION)
 
 
+def speculated(lengths: np.ndarray, rates: np.ndarray, batches: np.ndarray = BATCHES) -> SpeculateResult:
+    """Rounds of the slow case with a draft of two of its layers, at all combinations."""
+    draft = deployed(dataclasses.replace(MODEL, layers=(dataclasses.replace(MODEL.layers[0], count=2),)), SLOW)
+    asked = Speculation(target=CASES["slow"], method=DraftModel(draft=draft))
+    batch, length, rate = (part.ravel() for part in np.meshgrid(batches, lengths, rates))
+    return speculate(asked, batch=batch, context=512, draft_length=length, acceptance=Acceptance(value=rate))
+
+
+def _speculation() -> Sheet:
+    chains = speculated(np.arange(0.0, 6.0), np.array([0.7]))
+    surface = speculated(np.arange(1.0, 6.0), np.linspace(0.3, 0.9, 7))
+    return draw_speculation(chains, surface, caption=CAPTION)
+
+
+def _speculations() -> Sheet:
+    rates = {"chat": 0.6, "code": 0.8}
+    return draw_speculations(
+        {label: speculated(np.arange(0.0, 6.0), np.array([rate])) for label, rate in rates.items()}, caption=CAPTION
+    )
+
+
 FIGURES: dict[str, Callable[[], Sheet]] = {
     "breakdown": lambda: draw_breakdown(breakdown(CASES["slow"], batch=BATCHES, context=512), caption=CAPTION),
     "breakdowns": lambda: draw_breakdowns(
@@ -99,6 +126,8 @@ FIGURES: dict[str, Callable[[], Sheet]] = {
     "rooflines": lambda: draw_roofline(
         {label: roofline(one, batch=[1, 16, 256], context=512) for label, one in CASES.items()}, caption=CAPTION
     ),
+    "speculation": _speculation,
+    "speculations": _speculations,
     "validation": lambda: draw_validation(measured_points(), caption=CAPTION),
     "validation_of_many": lambda: draw_validation(measured_points(3000), caption=CAPTION),
 }

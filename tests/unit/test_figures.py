@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import deployed, device
-from figures import ALONE, BATCHES, CAPTION, CASES, CONTEXTS, FIGURES
+from figures import ALONE, BATCHES, CAPTION, CASES, CONTEXTS, FIGURES, speculated
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
 from matplotlib.text import Text
@@ -27,6 +27,8 @@ UNITS = {
     "memory": ("bytes of one device [B]", ""),
     "pareto": ("speed for each user [tokens/s]", "work per device [tokens/s]"),
     "roofline": ("intensity [FLOP/B]", "reached rate [FLOP/s]"),
+    "speculation": ("batch [sequences]", "acceptance of a\ndraft token [1]"),
+    "speculations": ("batch [sequences]", "speed-up [1]"),
     "validation": ("measured time [s]", "predicted time [s]"),
 }
 
@@ -51,17 +53,10 @@ def test_axes_name_their_quantity_and_unit(kind):
 
 
 @pytest.mark.parametrize("kind", FIGURES)
-def test_figures_end_in_their_caption_and_render_without_a_warning(kind):
+def test_letters_are_large_enough_and_stay_on_the_sheet(kind):
     figure = FIGURES[kind]()
-    assert rendered(figure, "svg").startswith(b"<?xml")
-    if not kind.startswith("validation"):
-        assert CAPTION in [text.get_text() for text in figure.findobj(Text)]
-
-
-@pytest.mark.parametrize("kind", FIGURES)
-def test_no_letter_is_smaller_than_eight_points_and_none_leaves_the_sheet(kind):
-    figure = FIGURES[kind]()
-    rendered(figure, "png")
+    assert rendered(figure, "png").startswith(b"\x89PNG")
+    assert CAPTION in [text.get_text() for text in figure.findobj(Text)]
     window = figure.get_window_extent()
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
@@ -179,6 +174,20 @@ def test_pareto_draws_every_split_and_the_best_line():
     best = result.is_best
     columns = [result.tokens_per_s_per_user[best], result.tokens_per_s_per_device[best]]
     assert_same_points(lines(axes, "best"), columns)
+
+
+def test_speculation_draws_every_length_the_best_and_where_it_stops():
+    curves, shades, lengths, _ = FIGURES["speculation"]().axes
+    result = speculated(np.arange(0.0, 6.0), np.array([0.7]))
+    for length in range(1, 6):
+        own = result.draft_length == length
+        assert_same_points(lines(curves, f"{length}"), [result.batch[own], result.speedup[own]])
+    best = result.is_best
+    assert_same_points(lines(curves, "best"), [result.batch[best], result.speedup[best]])
+    assert_same_points(lines(lengths, "best"), [result.batch[best], result.draft_length[best]])
+    # Gains at batch 1, none at the largest: the contour of no gain crosses the shades.
+    assert result.speedup[best].max() > 1.0
+    assert any(np.allclose(getattr(one, "levels", [0.0]), [1.0]) for one in shades.collections)
 
 
 def test_a_name_in_letters_that_the_font_lacks_is_drawn_and_told():

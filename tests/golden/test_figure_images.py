@@ -1,6 +1,6 @@
 """Did any figure change its looks? Images are drawn anew on purpose, and looked at before they are committed.
 
-`python -m pytest tests/golden/test_figures.py --mpl-generate-path tests/golden/figures` draws them. What a figure
+`python -m pytest tests/golden/test_figure_images.py --mpl-generate-path tests/golden/figures` draws them. What a figure
 says stands in tests/unit/test_figures.py.
 """
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
 from rooflinesim.cli.app import run
 
@@ -69,13 +70,23 @@ def test_neither_a_strange_backend_nor_a_missing_font_of_the_readers_stops_a_fig
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_models_and_devices_lie_over_each_other(kind, tmp_path):
-    both = drawn(tmp_path, kind, "llama3-8b", "llama2-7b", "--gpu", "h100,a100", "--gpu", "l40s")
-    assert both != drawn(tmp_path, kind, "llama3-8b", "--gpu", "h100")
+    assert drawn(tmp_path, kind, "llama3-8b", "--gpu", "h100,a100", "--gpu", "l40s") != drawn(
+        tmp_path, kind, "llama3-8b", "llama2-7b", "--gpu", "h100"
+    )
 
 
 def test_two_deployments_are_told_apart_by_splits_too(tmp_path):
     assert drawn(tmp_path, "breakdown", "llama3-8b", "--gpu", "h100", "--tp", "1,8", "--batch", "64")
     assert drawn(tmp_path, "latency", "llama3-8b", "--gpu", "h100", "--context", "2k,32k")
+
+
+def test_speculation_is_drawn_for_one_target_and_for_several(tmp_path):
+    asked = ["--gpu", "h100", "--acceptance", "0.8"]
+    alone = drawn(tmp_path, "speculation", "llama3-8b", "--draft", "llama3.2-1b", *asked)
+    assert drawn(tmp_path, "speculation", "llama3-8b", "llama2-7b", "--draft", "llama3.2-1b", *asked) != alone
+    assert drawn(tmp_path, "speculation", "deepseek-v3", "--tp", "8", "--method", "mtp", *asked)
+    measured = ["--acceptance", "2.8", "--acceptance-kind", "length-with-bonus", "--acceptance-at", "4"]
+    assert drawn(tmp_path, "speculation", "llama3-8b", "--draft-cost", "0.1", "--gpu", "h100", *measured)
 
 
 def test_notes_go_to_stderr(tmp_path, capsys):
@@ -103,6 +114,16 @@ MISTAKES = [
     (["latency", "llama3-8b", "--gpu", "h100", "--tp", "1:128", "-o", "a.svg"], "give at most 7"),
     (["latency", "llama3-8b", "llama3-8b", "--gpu", "h100", "-o", "a.svg"], "two of the deployments are the same"),
     (["latency", "no-such-model", "--gpu", "h100", "-o", "a.svg"], "unknown model 'no-such-model'"),
+    (["speculation", "llama3-8b", "--gpu", "h100", "-o", "a.svg"], "--acceptance is missing"),
+    (["speculation", "llama3-8b", "--gpu", "h100", "--acceptance", "0.8", "-o", "a.svg"], "draft-model needs a draft"),
+    (
+        ["speculation", "llama3-8b", "--gpu", "h100", "--acceptance", "0.8,0.6", "-o", "a.svg"],
+        "'0.8,0.6' has several numbers",
+    ),
+    (
+        ["speculation", "llama3-8b", "llama2-7b", "--gpu=h100", "--method=eagle", "--acceptance=0.8", "-o", "a.svg"],
+        "a head belongs to one model",
+    ),
     (["validation", "no-such-file.csv", "-o", "a.svg"], "no-such-file.csv"),
 ]
 
@@ -140,8 +161,11 @@ def test_answers_draw_themselves():
         rs.decode_ops(batch=8, **asked): "Roofline of a decode step, one device",
         rs.crossover(**asked): "Batch at which decoding flips, over context",
         rs.memory(**asked): "Memory of one device",
+        rs.speculate(
+            drafting=rs.Drafting(draft=rs.load_model("llama3.2-1b")), acceptance=0.8, batch=[1, 64], **asked
+        ): "Speed-up of speculation",
     }
     for answer, title in answers.items():
-        assert title in [text.get_text() for text in answer.plot().findobj() if hasattr(text, "get_text")]
+        assert title in [text.get_text() for text in answer.plot().findobj(Text)]
     with pytest.raises(rs.RooflinesimError, match="no figure shows the answer of prefill"):
         rs.prefill(prompt=512, **asked).plot()

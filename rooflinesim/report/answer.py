@@ -117,6 +117,9 @@ class Answer:
     def __repr__(self) -> str:
         return self.to_table(width=100)
 
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
 
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

@@ -1,14 +1,20 @@
-"""Every command of the documents runs, and every figure that they show is the one that its command draws."""
+"""Every command of the documents runs, and every figure that they show is one that a command of theirs draws.
 
+`ROOFLINESIM_UPDATE_FIGURES=1 python -m pytest tests/cli/test_docs.py` puts the figures into the documents anew.
+"""
+
+import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from rooflinesim.cli.app import run
 
-DOCUMENTS = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+FOLDER = Path(__file__).parents[2] / "docs"
+DOCUMENTS = sorted(FOLDER.glob("*.md"))
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -30,6 +36,18 @@ def test_command_answers(command: str, tmp_path: Path, monkeypatch, capsys: pyte
     written = [words[index + 1] for index, word in enumerate(words) if word in ("-o", "--output")]
     assert all((tmp_path / name).stat().st_size for name in written)
     assert written or said.out.strip()
+    for name in written:
+        if name in shown_figures() and os.environ.get("ROOFLINESIM_UPDATE_FIGURES"):
+            (FOLDER / "figures").mkdir(exist_ok=True)
+            shutil.copy(name, FOLDER / "figures" / name)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
+def test_shown_output_is_the_real_one(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for block in blocks(document, "console"):
+        command, output = block.removeprefix("$ rooflinesim ").split("\n", 1)
+        assert run(shlex.split(command)) == 0
+        assert capsys.readouterr().out.strip() == output.strip()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
@@ -40,10 +58,12 @@ def test_python_examples_run(document: Path, tmp_path: Path, monkeypatch) -> Non
         exec(compile(block, document.name, "exec"), names)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
-def test_figures_that_a_document_shows_are_drawn_by_its_commands(document: Path) -> None:
-    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text(encoding="utf-8"))
-    drawn = [name for block in blocks(document, "sh") for name in re.findall(r"-o (\S+)", block)]
-    assert set(shown) <= {f"figures/{name}" for name in drawn}
-    for name in shown:
-        assert (document.parent / name).is_file()
+def shown_figures() -> set[str]:
+    texts = [document.read_text(encoding="utf-8") for document in DOCUMENTS]
+    return {name for text in texts for name in re.findall(r"!\[[^]]*\]\(figures/([^)]+)\)", text)}
+
+
+def test_figures_that_documents_show_are_there_and_drawn_by_their_commands() -> None:
+    drawn = {name for command in commands() for name in re.findall(r"-o (\S+)", command)}
+    assert shown_figures() <= drawn
+    assert shown_figures() == {path.name for path in (FOLDER / "figures").iterdir()}

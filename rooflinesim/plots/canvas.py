@@ -58,7 +58,7 @@ PART_COLOURS = {
 WIDTH = 7.0
 """Width of a figure [inch]; at half of it, a column of a paper, the smallest letters are 4 points high."""
 
-_CAPTION_CHARACTERS = 116
+_CAPTION_CHARACTERS = 112
 _CAPTION_SIZE = 8
 _LEGEND_CHARACTERS = 110
 _PLACES = 5

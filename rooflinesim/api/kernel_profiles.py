@@ -47,7 +47,7 @@ Report = Callable[[int, int], None] | None
 class KernelProfiles(Noun):
     """Plain data of profile sections by device and by stack, and what the fits say.
 
-    `hardware` holds a `calibration` per device, `stacks` the `architectures` and bands of kernels; `notes` name what
+    `hardware` holds a `calibration` per device, `stacks` the `isolated_kernels` and bands of kernels; `notes` name what
     the rows do not fix, `constants` counts what was fitted and `laws` holds the laws themselves.
     """
 
@@ -82,7 +82,7 @@ def kernel_profiles(
             hardware.setdefault(device, {}).setdefault("calibration", {})["on_chip_bandwidth"] = cache
             continue
         tag = architecture_tag(known_hardware(device))
-        place = stacks[slot.stack].setdefault("architectures", {}).setdefault(tag, {})
+        place = stacks[slot.stack].setdefault("isolated_kernels", {}).setdefault(tag, {})
         data = noun_data(law.law)
         if slot.key:
             place.setdefault(slot.field, {})[slot.key] = data

@@ -9,7 +9,7 @@ import numpy as np
 from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.api.measured import known_hardware, known_stack
 from rooflinesim.config.labels import device_reading
-from rooflinesim.cost.machine import Machine, device_machine
+from rooflinesim.cost.machine import Machine, isolated_machine
 from rooflinesim.cost.step import op_cost
 from rooflinesim.errors import RooflinesimError
 from rooflinesim.nouns import Noun
@@ -155,7 +155,7 @@ def in_ranges(values: np.ndarray, ranges: Sequence[tuple[float, str]]) -> np.nda
 
 def machine_of_group(group: KernelGroup, stack: Stack | None = None) -> Machine:
     """Constants of a group's devices under its own stack, or under another."""
-    return device_machine(group.hardware, stack or known_stack(group.stack), group.devices)
+    return isolated_machine(group.hardware, stack or known_stack(group.stack), group.devices)
 
 
 def group_time(group: KernelGroup, machine: Machine) -> np.ndarray:

@@ -16,7 +16,7 @@ from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
 from rooflinesim.specs.hardware import Calibration, Hardware, math_format
-from rooflinesim.specs.stack import ArchitectureKernels, KernelLaw, Stack
+from rooflinesim.specs.stack import IsolatedKernels, KernelLaw, Stack
 from rooflinesim.workload.step import Array
 
 ON_CHIP_MARGIN = 0.15
@@ -108,13 +108,17 @@ class Machine(Noun):
 
 def machine_of(deployment: Deployment) -> Machine:
     """Constants of a deployment's devices: measured ones where the stack uses them, else its class constants."""
-    return device_machine(deployment.hardware, deployment.stack, deployment.group_devices)
+    return _machine(deployment.hardware, deployment.stack, deployment.group_devices, IsolatedKernels())
 
 
-def device_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machine:
-    """Constants of one of `devices` that work together under a stack."""
+def isolated_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machine:
+    """Constants of one of `devices` whose kernels are timed one by one, outside a model."""
+    own = stack.isolated_kernels.get(architecture_tag(hardware), IsolatedKernels())
+    return _machine(hardware, stack, devices, own)
+
+
+def _machine(hardware: Hardware, stack: Stack, devices: int, own: IsolatedKernels) -> Machine:
     measured = (hardware.calibration if stack.uses_calibration else None) or NO_CALIBRATION
-    own = stack.architectures.get(architecture_tag(hardware), ArchitectureKernels())
     link = link_of(hardware, devices)
     clock = hardware.clock_rate if stack.uses_cores else None
     gemm = law_at_clock(stack.gemm, clock)
@@ -155,7 +159,7 @@ def device_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machin
 
 
 def _quantization_at_clock(
-    stack: Stack, own: ArchitectureKernels, clock_rate: float | None
+    stack: Stack, own: IsolatedKernels, clock_rate: float | None
 ) -> Mapping[str, QuantizationLaw]:
     """Kernels of narrow formats, the architecture's before the stack's, the pace of one core that of the clock."""
     laws = {**stack.quantization, **own.quantization}
@@ -171,7 +175,7 @@ def architecture_tag(hardware: Hardware) -> str:
     return tag[1] if tag else hardware.architecture
 
 
-def collectives_of(stack: Stack, own: ArchitectureKernels, link: str) -> CollectiveLaw:
+def collectives_of(stack: Stack, own: IsolatedKernels, link: str) -> CollectiveLaw:
     """Constants of collectives over a link: the architecture's, else the stack's, by the kind of link."""
     for laws in (own.collectives, stack.collectives):
         for kind, law in laws.items():

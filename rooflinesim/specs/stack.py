@@ -44,9 +44,11 @@ class Band(Noun):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ArchitectureKernels(Noun):
-    """Constants of the kernels that the software has for one architecture of devices, where they differ.
+class IsolatedKernels(Noun):
+    """Constants of the kernels of one architecture of devices as benchmarks time them: alone, in a loop.
 
+    Inside a model an engine fuses some of their work into others (narrowing activations into norms, additions into
+    all-reduces), so whole steps take the stack's own constants, which are fitted to whole steps.
     `narrow_attention` is that of caches of less than 16 bits per value. `expert_formats` are those of experts by number
     format or its family, `quantization` those of products. Where the software has several kernels, `expert_formats`
     has format/kernel and `attention_kernels` the kernel, or kernel/narrow, for those that are not the main ones.
@@ -79,7 +81,7 @@ class Stack(Noun):
     `stage_time` for every stage of a pipeline after the first. A prompt takes 1 / `prompt_efficiency` of what its
     operations do; in a closed loop of b requests its first token waits for `waiting_prompts` + `waiting_share` (b - 1)
     others. With `shards_head` false every tensor-parallel device computes the whole output head. `routing`
-    is how the tokens of its workloads choose experts. `architectures` holds kernels by architecture tag, such as
+    is how the tokens of its workloads choose experts. `isolated_kernels` holds kernels by architecture tag, such as
     sm_90, and `collectives` constants by kind of link.
 
     `speculation` holds what rounds of speculation add.
@@ -115,7 +117,7 @@ class Stack(Noun):
     recurrent: KernelLaw
     elementwise: KernelLaw
     collectives: Mapping[str, CollectiveLaw]
-    architectures: Mapping[str, ArchitectureKernels] = dataclasses.field(default_factory=dict)
+    isolated_kernels: Mapping[str, IsolatedKernels] = dataclasses.field(default_factory=dict)
     launch: Launch = "graphs"
     launch_time: float = quantity("s", default=0.0)
     step_time: float = quantity("s", default=0.0)

@@ -126,9 +126,9 @@ def test_laws_survive_the_way_through_a_profile() -> None:
 
 
 def test_sections_replace_laws_whole_and_leave_other_keys_alone() -> None:
-    own = {"name": "x", "architectures": {"sm_90": {"attention": {"fixed_time": "1 us", "ramp_time": "2 us"}}}}
-    found = with_sections(own, {"architectures": {"sm_90": {"attention": {"fixed_time": "3 us"}}}})
-    assert found == {"name": "x", "architectures": {"sm_90": {"attention": {"fixed_time": "3 us"}}}}
+    own = {"name": "x", "isolated_kernels": {"sm_90": {"attention": {"fixed_time": "1 us", "ramp_time": "2 us"}}}}
+    found = with_sections(own, {"isolated_kernels": {"sm_90": {"attention": {"fixed_time": "3 us"}}}})
+    assert found == {"name": "x", "isolated_kernels": {"sm_90": {"attention": {"fixed_time": "3 us"}}}}
 
 
 def test_bands_hold_four_of_five_rows_of_each_stack(tmp_path: Path) -> None:

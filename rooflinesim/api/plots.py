@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rooflinesim.api.answers import Counts, numbers
+from rooflinesim.api.answers import Counts, deployment, numbers
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import text
-from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.deployment import Deployment, reach_of
 
 if TYPE_CHECKING:
     from rooflinesim.analysis.comparison import Comparison
@@ -139,17 +139,22 @@ def plot_pareto(
     from rooflinesim.analysis.pareto import pareto
     from rooflinesim.plots.pareto import draw_pareto
 
-    firsts = [dataclasses.replace(case[0], tensor_parallel=1) for case in splits]
+    firsts = [
+        dataclasses.replace(case[0], tensor_parallel=1, pipeline_parallel=1, expert_parallel=1, data_parallel=1)
+        for case in splits
+    ]
+    one = splits[0][0]
+    ways = {"PP": one.pipeline_parallel, "EP": one.expert_parallel, "DP": one.data_parallel}
+    beside = "".join(f", {way} {count}" for way, count in ways.items() if count > 1)
     batches = _distinct(batch)
+    at = _at(context=[context], more=f", batches {batches[0]:,.0f} to {batches[-1]:,.0f}{beside}")
     note = "Numbers are batches of one replica." if len(splits) == 1 else "Marks of one line differ in batch."
     return draw_pareto(
         {
             label: pareto(case, batch=batches, context=context)
             for (label, _), case in zip(_labelled(firsts).items(), splits, strict=True)
         },
-        caption=_caption(
-            firsts, _at(context=[context], more=f", batches {batches[0]:,.0f} to {batches[-1]:,.0f}"), note
-        ),
+        caption=_caption(firsts, at, note),
     )
 
 
@@ -240,25 +245,34 @@ def remarks(deployments: Sequence[Deployment]) -> list[str]:
     return list(dict.fromkeys(note for one in deployments for note in text.deployment_notes(one)))
 
 
-def possible_splits(deployments: Sequence[Deployment]) -> list[Deployment]:
-    """Deployments whose model can be spread like that.
+def possible_splits(ranks: Sequence[int], **asked: Any) -> list[Deployment]:
+    """Deployments over those of the ranks of tensor parallelism that model and links allow.
+
+    Parameters
+    ----------
+    ranks : devices that share every layer, to choose from. [1] >= 1
+    asked : what else `deployment` takes
 
     Raises
     ------
-    RooflinesimError : if none can, with the reason of the last.
+    RooflinesimError : if none is possible, with the reason of the last.
     """
     from rooflinesim.analysis.timing import step_ops
     from rooflinesim.workload.step import Step
 
-    found, problem = [], None
-    for one in deployments:
+    found = []
+    problem: RooflinesimError | None = None
+    for tp in ranks:
         try:
+            one = deployment(tp=tp, **asked)
+            if one.group_devices > reach_of(one.hardware):
+                continue
             step_ops(one, Step())
             found.append(one)
         except RooflinesimError as error:
             problem = error
-    if not found and problem:
-        raise problem
+    if not found:
+        raise problem or DomainError("no split stays within one host; give --tp")
     return found
 
 

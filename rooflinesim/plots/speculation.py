@@ -120,6 +120,8 @@ def _shade(axes: Axes, surface: SpeculateResult, *, figure: SubFigure) -> None:
     middle = levels.index(1.0) if 1.0 in levels else 0
     shades = colormaps["PuOr"](_around(middle, len(levels) - 1))
     drawn = axes.contourf(batches, rates, gain, levels=levels, colors=shades, extend="neither")
+    if gain.min() < 1.0:
+        axes.contourf(batches, rates, gain, levels=[0.0, 1.0], colors="none", hatches=["..."])
     if gain.min() < 1.0 < gain.max():
         line = axes.contour(batches, rates, gain, levels=[1.0], colors="black", linewidths=1.6)
         axes.clabel(line, fmt="no gain", fontsize=8.5)

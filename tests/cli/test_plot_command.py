@@ -80,6 +80,13 @@ def test_two_deployments_are_told_apart_by_splits_too(tmp_path):
     assert drawn(tmp_path, "latency", "llama3-8b", "--gpu", "h100", "--context", "2k,32k")
 
 
+def test_pipelines_experts_and_data_parallelism_are_drawn_too(tmp_path):
+    layout = ["--gpu", "h200", "--dp", "2", "--ep", "4"]
+    assert drawn(tmp_path, "memory", "qwen3-30b-a3b", *layout, "--tp", "2,4", "--pp", "2")
+    # Experts in 4 shares need 4 devices: TP 1 x DP 2 is left out.
+    assert drawn(tmp_path, "pareto", "qwen3-30b-a3b", *layout)
+
+
 def test_speculation_is_drawn_for_one_target_and_for_several(tmp_path):
     asked = ["--gpu", "h100", "--acceptance", "0.8"]
     alone = drawn(tmp_path, "speculation", "llama3-8b", "--draft", "llama3.2-1b", *asked)

@@ -10,7 +10,8 @@ from rooflinesim.specs.stack import Band
 from rooflinesim.workload.step import Array, Step
 
 Evidence = Literal["fitted", "transferred", "bound"]
-Kind = Literal["single", "single_quantised", "batched", "parallel", "experts", "prompt"]
+Kind = Literal["single", "single_quantised", "batched", "parallel", "experts", "prompt", "first_token"]
+"""Kinds of time: steps, prompts alone, and first tokens that wait for others in a closed loop."""
 
 WIDENING = 1.5
 """Power by which a band widens where batch or context lie outside what the stack was fitted on."""
@@ -37,7 +38,9 @@ def kind_of(deployment: Deployment, *, is_single: bool, is_prompt: bool) -> Kind
     return "single" if main_format(deployment).family == "16-bit" else "single_quantised"
 
 
-def band_of(deployment: Deployment, step: Step, *, is_prompt: bool = False) -> tuple[Array, Array]:
+def band_of(
+    deployment: Deployment, step: Step, *, is_prompt: bool = False, is_queued: bool = False
+) -> tuple[Array, Array]:
     """Factors on predicted times between which 80 % of measurements are meant to lie; 1 and 1 without bands.
 
     Outside the batches and contexts that the stack was fitted on, both are raised to a power.
@@ -50,6 +53,8 @@ def band_of(deployment: Deployment, step: Step, *, is_prompt: bool = False) -> t
     def factors(band: Band) -> tuple[float, float]:
         return band.low, band.high
 
+    if is_queued:
+        return factors(bands["first_token"] if "first_token" in bands else bands["prompt"])
     several = factors(bands[kind_of(deployment, is_single=False, is_prompt=is_prompt)])
     one = factors(bands[kind_of(deployment, is_single=True, is_prompt=is_prompt)])
     is_single = np.asarray(step.batch) * step.new_tokens <= 1.0

@@ -119,7 +119,7 @@ def _quotient(compute: Array, memory: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class _Headline(Noun):
+class Headline(Noun):
     """Weight and KV traffic of steps against the achievable rates of their math, as hand formulas count."""
 
     deployment: Deployment
@@ -201,7 +201,7 @@ def crossover(
     .. [1] Austin et al. How to Scale Your Model. 2025, chapter on transformer inference (critical batch).
     """
     machine = machine_of(deployment)
-    head = _Headline(deployment=deployment, machine=machine, routing=routing, new_tokens=float(new_tokens))
+    head = Headline(deployment=deployment, machine=machine, routing=routing, new_tokens=float(new_tokens))
     gemms = crossing(head.gemm_ratio)
     limit = head.context_limit()
     whole = crossing(lambda batch: head.step_ratio(batch, float(context)))
@@ -258,7 +258,7 @@ def _row(scope: Scope, found: Crossing, op: str | None) -> CrossoverRow:
 
 
 def elasticity(
-    deployment: Deployment, batch: Array, context: float, new_tokens: float = 1, routing: Routing | None = None
+    deployment: Deployment, batch: Array, context: Array, new_tokens: float = 1, routing: Routing | None = None
 ) -> Array:
     r"""Percent of step time that one percent of batch costs, :math:`d \ln T / d \ln B` [1].
 

@@ -74,7 +74,7 @@ def memory(
     ops = step_ops(deployment, step, routing)
     storage = storage_of(deployment)
     stage = storage.stage_share
-    weights = resident_weight_bytes(model, precision, ranks, storage.experts_over)
+    weights = resident_weight_bytes(model, precision, ranks, storage.experts_over, storage.head_over)
     resident = {part: stage * size for part, size in weights.items()}
     streamed: dict[str, float] = {}
     for op in ops:

@@ -12,7 +12,7 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.workload.step import Array, Step
 
-Serving = Literal["decode", "static", "closed_loop", "first_token"]
+Serving = Literal["decode", "static", "closed_loop", "first_token", "queued_first_token"]
 """What a time per token was measured in: decode steps alone, whole static batches with their prompts inside,
 a closed loop that keeps a number of requests running, or the wait for the first token."""
 
@@ -35,8 +35,9 @@ def request_parts(
     r"""Forward passes behind one output token of each request.
 
     Decode: one step. Static: :math:`b / b_{fit}` steps of the batch that fits, and a batch of prompts over the
-    output. Closed loop: one step, and the prompts of the other requests that start in a request's lifetime,
-    :math:`(b - 1) / output`. First token: the prompt alone.
+    output. Closed loop: one step of the requests that fit, :math:`b' = \min(b, b_{fit})`, and the prompts of those
+    that start in a request's lifetime, :math:`(b' - 1) / output`. First token: the prompt alone, or, queued behind
+    others of a closed loop, the prompts that the stack lets it wait for and a step.
 
     Parameters
     ----------
@@ -57,16 +58,24 @@ def request_parts(
                 Part(step=_prompt(batch, asked), times=per_token, is_prompt=True),
             )
         case "closed_loop":
+            running = np.minimum(batch, np.maximum(1.0, fitting_batch(deployment, context)))
             return (
-                Part(step=decode, times=np.ones_like(batch), is_prompt=False),
+                Part(step=Step(batch=running, context=context), times=np.ones_like(batch), is_prompt=False),
                 Part(
                     step=_prompt(np.ones_like(batch), asked),
-                    times=np.maximum(batch - 1.0, 0.0) * per_token,
+                    times=np.maximum(running - 1.0, 0.0) * per_token,
                     is_prompt=True,
                 ),
             )
         case "first_token":
             return (Part(step=_prompt(batch, asked), times=np.ones_like(batch), is_prompt=True),)
+        case "queued_first_token":
+            one, stack = np.ones_like(batch), deployment.stack
+            waited = stack.waiting_prompts + stack.waiting_share * np.maximum(batch - 1.0, 0.0)
+            return (
+                Part(step=_prompt(one, asked), times=1.0 + waited, is_prompt=True),
+                Part(step=decode, times=one, is_prompt=False),
+            )
 
 
 def _prompt(batch: Array, prompt: Array) -> Step:
@@ -96,5 +105,6 @@ def request_time(
         share = deployment.stack.prompt_efficiency if part.is_prompt else 1.0
         time = time + part.times * step_time(deployment, part.step).time / share
     first = parts[0]
-    low, high = band_of(deployment, first.step, is_prompt=first.is_prompt)
+    is_queued = serving == "queued_first_token"
+    low, high = band_of(deployment, first.step, is_prompt=first.is_prompt, is_queued=is_queued)
     return time, time * low, time * high

@@ -28,6 +28,7 @@ def storage_of(deployment: Deployment) -> Storage:
     return Storage(
         ranks=deployment.tensor_parallel,
         experts_over=deployment.group_devices,
+        head_over=deployment.tensor_parallel if deployment.stack.shards_head else 1,
         stage_share=math.ceil(deployment.model.layer_count / deployment.pipeline_parallel)
         / deployment.model.layer_count,
         block=deployment.stack.cache_block,
@@ -42,7 +43,7 @@ def resident_bytes(deployment: Deployment, step: Step) -> Array:
     """
     model, precision, ranks = deployment.model, deployment.precision, deployment.tensor_parallel
     storage = storage_of(deployment)
-    weights = sum(resident_weight_bytes(model, precision, ranks, storage.experts_over).values())
+    weights = sum(resident_weight_bytes(model, precision, ranks, storage.experts_over, storage.head_over).values())
     cache = cache_bytes(model, precision, step.context + step.new_tokens, storage)
     sequence = cache + state_bytes(model, precision, ranks)
     own = dataclasses.replace(step, batch=step.batch / deployment.data_parallel)

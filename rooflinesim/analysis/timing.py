@@ -41,6 +41,7 @@ def step_ops(deployment: Deployment, step: Step, routing: Routing | None = None)
             ranks=deployment.tensor_parallel,
             replicas=deployment.data_parallel,
             expert_ranks=deployment.expert_parallel,
+            shards_head=deployment.stack.shards_head,
             routing=routing or deployment.stack.routing,
         )
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rooflinesim import __version__
@@ -29,6 +29,9 @@ def deployment(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
 ) -> Deployment:
     """A model on devices; formats default to what the checkpoint says.
 
@@ -36,9 +39,26 @@ def deployment(
     ----------
     weights, kv : number formats, such as "fp8" or "int4". None follows the checkpoint
     tp : devices that share every layer. [1] >= 1
+    pp : stages of layers, one after another. [1] >= 1
+    ep : shares into which the experts are dealt; it divides tp x dp. [1] >= 1
+    dp : groups of tp devices that attend to sequences of their own and share the experts. [1] >= 1
+
+    Raises
+    ------
+    DomainError : if the layout is not possible for the model.
+    UnsupportedError : if the device has no link to others.
     """
     precision = precision_of(model, weights=weights, kv_cache=kv)
-    return Deployment(model=model, hardware=hardware, stack=stack, precision=precision, tensor_parallel=tp)
+    return Deployment(
+        model=model,
+        hardware=hardware,
+        stack=stack,
+        precision=precision,
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
+        expert_parallel=ep,
+        data_parallel=dp,
+    )
 
 
 def answer(
@@ -50,8 +70,9 @@ def answer(
     views: Sequence[View],
     inputs: Mapping[str, Any],
     notes: Sequence[str],
+    draw: Callable[[], Any] | None = None,
 ) -> Answer:
-    """The answer to a question about a deployment, with what it rests on."""
+    """The answer to a question about a deployment, with what it rests on and how it is drawn."""
     return Answer(
         command=command,
         version=__version__,
@@ -62,6 +83,7 @@ def answer(
         summary=content["summary"],
         notes=[*notes, *text.deployment_notes(asked)],
         views=views,
+        draw=draw,
     )
 
 
@@ -77,6 +99,9 @@ def _resolved(asked: Deployment, paths: Mapping[str, str], inputs: Mapping[str, 
         },
         "stack": {"name": asked.stack.name, "hash": _hash(asked.stack)},
         "tensor_parallel": asked.tensor_parallel,
+        "pipeline_parallel": asked.pipeline_parallel,
+        "expert_parallel": asked.expert_parallel,
+        "data_parallel": asked.data_parallel,
         "precision": {
             field.name: {
                 "format": getattr(precision, field.name).name,

@@ -1,44 +1,35 @@
 """Stacks and devices fitted to measurements, and how well they predict what was left out."""
 
 import dataclasses
+import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from rooflinesim.analysis.bands import kind_of
+from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.requests import request_time
-from rooflinesim.api.measured import known_hardware, known_stack, regime, timed_runs
-from rooflinesim.config.files import parse_yaml, profile_folder, read_text
+from rooflinesim.api.measured import compared, known_hardware, known_stack, timed_runs
 from rooflinesim.config.labels import device_reading
-from rooflinesim.errors import FileError, UnsupportedError
-from rooflinesim.nouns import Noun
-from rooflinesim.validation.comparison import Comparison, joined
+from rooflinesim.errors import UnsupportedError
 from rooflinesim.validation.published import MeasuredRun, measured_runs
-from rooflinesim.validation.stack_fit import NAMES, RunTable, StackFit, fit_stacks
-from rooflinesim.validation.stack_profiles import bands, class_values, engine_values, stack_data
+from rooflinesim.validation.published_serving import SERVING, serving_runs
+from rooflinesim.validation.stack_fit import RunTable, StackFit, fit_stacks
 from rooflinesim.validation.step_table import TimedRun
-from rooflinesim.validation.tables import Skipped, Table, read_table
+from rooflinesim.validation.tables import Table, read_table
 
 LeaveOut = Literal["model", "gpu", "source", "engine"]
 LEAVE_OUTS: tuple[LeaveOut, ...] = ("model", "gpu", "source", "engine")
 """What can be left out of a fit, one value at a time; a model leaves together with its engine."""
-
-FITTED_KEYS = (
-    "memory_efficiency", "memory_share", "weight_efficiency", "unpack_operations", "gemm_flop_efficiency",
-    "flop_share", "step_time", "sequence_time", "stage_time", "prompt_efficiency", "routing", "elementwise",
-)  # fmt: skip
-"""Keys of a stack file that hold fitted numbers only; in others, design facts stand beside them."""
-
 
 WEAK = 1.9
 """Measured time of a single user over the roofline from which derived runs say nothing about kernels [1]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RunData(Noun):
+class RunData:
     """Measured runs laid out for fitting, with the weight of each; rows that cannot be used are counted."""
 
     table: RunTable
@@ -46,26 +37,39 @@ class RunData(Noun):
     weights: np.ndarray
     skipped: tuple[Skipped, ...]
 
+    @functools.cached_property
+    def fitting_table(self) -> RunTable:
+        """The runs that have a weight."""
+        return RunTable(
+            [run for run, weight in zip(self.table.runs, self.weights, strict=True) if weight > 0], self.table.base
+        )
 
-def run_data(tables: Sequence[Table], *, keeps_only_fitted: bool = False) -> RunData:
-    """Deployments of measurement files, ready to fit; without those of no weight if so asked.
+    def fitted(self) -> StackFit:
+        """Constants that all runs with a weight give."""
+        return fit_stacks(self.fitting_table, self.weights[self.weights > 0])
+
+
+def run_data(tables: Sequence[Table]) -> RunData:
+    """Deployments of measurement files, ready to fit.
 
     A run weighs less the more runs share its engine, model, device, format and source; derived numbers (prompts
-    inside, first tokens) weigh half. Requests that queue for memory and waits of busy servers have no weight, nor
-    have derived runs of an engine that takes more than `WEAK` times the roofline for one user on that device.
+    inside, first tokens) weigh half. No weight have requests that queue for memory, waits of busy servers,
+    disaggregated rows of serving tables, which state neither their decode workers nor multi-token prediction, and
+    derived runs of an engine that takes more than `WEAK` times the roofline for one user on that device.
     """
     runs: list[MeasuredRun] = []
     skipped: list[Skipped] = []
     for table in tables:
-        if table.kind != "deployments":
+        if table.kind == "deployments":
+            found, bad = measured_runs(table)
+        elif table.kind == "serving":
+            found, bad = serving_runs(table)
+        else:
             continue
-        found, bad = measured_runs(table)
         runs.extend(found)
         skipped.extend(bad)
     base = known_stack("generic")
     timed, kept, missing = timed_runs(runs, base)
-    fitting = [index for index, weight in enumerate(_weights(timed, kept)) if weight > 0 or not keeps_only_fitted]
-    timed, kept = [timed[index] for index in fitting], [kept[index] for index in fitting]
     if not timed:
         raise UnsupportedError("no row of the files can be fitted: " + _reasons([*skipped, *missing]))
     return RunData(
@@ -91,10 +95,12 @@ def _weights(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> np.ndarr
     weights = []
     for key, one, run in zip(cluster, timed, runs, strict=True):
         is_derived = run.serving == "first_token" or "derived" in run.labels.get("notes", "")
-        is_busy = run.serving == "first_token" and run.labels["kind"] == "serving"
+        is_busy = run.serving == "queued_first_token"
         is_queued = "derived" in run.labels.get("notes", "") and float(one.parts[0].times) > 1.0
         is_weak = is_derived and (one.engine, run.device) in weak
-        weights.append(0.0 if is_busy or is_queued or is_weak else (0.5 if is_derived else 1.0) / np.sqrt(counted[key]))
+        is_open = run.layout.is_disaggregated and run.labels["source"] == SERVING
+        unused = is_busy or is_queued or is_weak or is_open
+        weights.append(0.0 if unused else (0.5 if is_derived else 1.0) / np.sqrt(counted[key]))
     return np.array(weights)
 
 
@@ -139,88 +145,21 @@ def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, in
     names = group_names(data, leave_out)
     predicted = np.full(names.size, np.nan)
     groups = sorted(set(names))
+    used = data.weights > 0
+    table = data.fitting_table
     for done, name in enumerate(groups):
         out = names == name
         known = ~out if leave_out == "gpu" else None
-        fitted = fit_stacks(data.table, np.where(out, 0.0, data.weights), known=known)
+        weights = np.where(out, 0.0, data.weights)[used]
+        fitted = fit_stacks(table, weights, known=None if known is None else known[used])
         predicted[out] = data.table.predicted(fitted.logarithms(data.table.engines), known)[out]
         if report:
             report(done + 1, len(groups))
     return predicted
 
 
-def band_kinds(data: RunData) -> list[str]:
-    """Kind of step of each run by which bands are told apart."""
-    return [
-        kind_of(one.deployment, is_single=run.batch <= 1, is_prompt=run.serving == "first_token")
-        for one, run in zip(data.table.runs, data.runs, strict=True)
-    ]
-
-
-def stack_files(
-    data: RunData, fitted: StackFit, transferred: Mapping[LeaveOut, np.ndarray], source: str
-) -> dict[str, dict[str, Any]]:
-    """Plain data of every fitted stack's file: design facts as they stand, numbers from the fit.
-
-    `transferred` holds predictions with devices and with engines left out, from which the bands of other
-    devices and of unknown engines come.
-    """
-    kinds = band_kinds(data)
-    table = data.table
-    used = data.weights > 0
-    inside = table.measured / table.predicted(fitted.logarithms(table.engines))
-    files: dict[str, dict[str, Any]] = {}
-    base = known_stack("generic")
-    for engine in ("generic", *fitted.engines):
-        is_class = engine == "generic"
-        own = parse_yaml(read_text(profile_folder("stack") / f"{engine}.yaml"), engine, is_shipped=True)
-        if not isinstance(own, dict):
-            raise FileError(f"{engine}.yaml: holds no stack")
-        numbers = stack_data(class_values(fitted) if is_class else engine_values(fitted, engine), base)
-        kept = own if is_class else {key: value for key, value in own.items() if key not in FITTED_KEYS}
-        whole = _over(kept, numbers)
-        mine = used if is_class else used & (table.engines == engine)
-        devices = sorted(
-            {known_hardware(device_reading(run.device).name).name for run, m in zip(data.runs, mine, strict=True) if m}
-        )
-        count = int(mine.sum())
-        whole["source"] = own["source"] if is_class else _source(engine, count, numbers, source)
-        if not is_class:
-            whole["fitted_on"] = devices
-        if is_class:
-            left = table.measured / transferred["engine"]
-            whole["bands"] = bands(left[used], np.array(kinds)[used], "of engines left out of the fit")
-        elif count >= 20:
-            whole["bands"] = bands(inside[mine], np.array(kinds)[mine], "it was fitted on")
-        if not is_class and "gpu" in transferred:
-            left = table.measured / transferred["gpu"]
-            pool = mine if count >= 40 else used
-            whole["transfer_bands"] = bands(left[pool], np.array(kinds)[pool], "of devices left out of the fit")
-        files[engine] = whole
-    return files
-
-
-def _source(engine: str, rows: int, numbers: Mapping[str, Any], source: str) -> str:
-    moved = _leaves(numbers)
-    return f"{rows} published runs of {engine} ({source}); {moved} constants differ from generic"
-
-
-def _leaves(data: Mapping[str, Any]) -> int:
-    return sum(_leaves(value) if isinstance(value, Mapping) else 1 for value in data.values())
-
-
-def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    whole = dict(base)
-    for key, value in own.items():
-        under = whole.get(key)
-        whole[key] = _over(under, value) if isinstance(value, Mapping) and isinstance(under, Mapping) else value
-    return whole
-
-
 def comparison_of(data: RunData, predicted: np.ndarray) -> Comparison:
     """Runs beside given predictions, for scoring; without bands."""
-    from rooflinesim.api.measured import compared
-
     whole = compared(data.runs, known_stack("ideal"))
     order = {name: index for index, name in enumerate(run.id for run in data.runs)}
     taken = np.array([order[name] for name in whole.ids])
@@ -230,9 +169,3 @@ def comparison_of(data: RunData, predicted: np.ndarray) -> Comparison:
 def read_all(paths: Sequence[Path]) -> list[Table]:
     """Tables of files of measurements."""
     return [read_table(path) for path in paths]
-
-
-__all__ = [
-    "LEAVE_OUTS", "NAMES", "LeaveOut", "RunData", "comparison_of", "joined", "left_out_times", "read_all", "regime",
-    "run_data", "stack_files",
-]  # fmt: skip

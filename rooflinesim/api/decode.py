@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rooflinesim.analysis import decode as decode_analysis
+from rooflinesim.api import plots
 from rooflinesim.api.answers import Counts, answer, deployment, grid, numbers, remarks
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report.answer import Answer
@@ -21,12 +24,15 @@ def decode(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
     explained: bool = False,
     paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Per-token decode latency at aligned batches and contexts; see `analysis.decode.decode`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     result = decode_analysis.decode(asked, batch=numbers(batch), context=numbers(context))
     content = decode_report.decode_content(result)
     views = [decode_report.decode_view(asked, result)]
@@ -46,4 +52,7 @@ def decode(
         views,
         grid(result),
         [*notes, *remarks(asked, result)],
+        draw=lambda: plots.plot_latency(
+            [asked], batch=result.batch if np.ptp(result.batch) else (1, 1024), context=result.context
+        ),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.requests import Serving, request_parts, request_time
 from rooflinesim.config.catalogue import load_hardware, load_model, load_stack
 from rooflinesim.config.labels import device_reading, engine_reading, model_reading
@@ -16,10 +17,8 @@ from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
-from rooflinesim.validation.comparison import Comparison
 from rooflinesim.validation.published import MeasuredRun
 from rooflinesim.validation.step_table import TimedRun
-from rooflinesim.validation.tables import Skipped
 
 known_model = functools.cache(load_model)
 known_hardware = functools.cache(load_hardware)
@@ -36,6 +35,8 @@ def deployment_of(run: MeasuredRun, stack: Stack) -> Deployment:
     hardware: Hardware = known_hardware(device_reading(run.device).name)
     model: Model = known_model(model_reading(run.model).name)
     weights = run.weights
+    if weights == "nvfp4" and any(group.latent_attention for group in model.layers):
+        weights = "nvfp4,attention=bf16"
     if weights == "bf16" and "bf16" not in hardware.dense_flop_rate:
         weights = "fp16"
     return Deployment(
@@ -69,9 +70,18 @@ def timed_runs(runs: Sequence[MeasuredRun], base: Stack) -> tuple[list[TimedRun]
         except RooflinesimError as error:
             skipped.append(Skipped(id=run.id, reason=str(error)))
             continue
-        timed.append(TimedRun(id=run.id, engine=engine, deployment=asked, parts=parts, time=run.time))
+        timed.append(
+            TimedRun(id=run.id, engine=engine, deployment=asked, parts=parts, time=run.time, noise=noise_of(run))
+        )
         kept.append(run)
     return timed, kept, skipped
+
+
+def noise_of(run: MeasuredRun) -> float:
+    """How far apart two careful measurements of the same may lie: steps of one user, of a batch, or whole requests."""
+    if run.serving == "decode" and run.labels.get("kind") == "batch1":
+        return 0.045
+    return 0.065 if run.serving in ("decode", "static") and "derived" not in run.labels.get("notes", "") else 0.08
 
 
 def switches(base: Stack, own: Stack) -> Stack:
@@ -136,8 +146,8 @@ def regime(run: MeasuredRun) -> str:
     """Kind of run by which accuracy is told apart."""
     hardware, model = known_hardware(device_reading(run.device).name), known_model(model_reading(run.model).name)
     has_experts = any(group.moe for group in model.layers)
-    if run.serving == "first_token":
-        return "first token"
+    if run.serving in ("first_token", "queued_first_token"):
+        return "first token, queued" if run.serving == "queued_first_token" else "first token"
     if hardware.memory_class == "DDR":
         return "CPU"
     if run.labels.get("kind") == "serving":

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.analysis.residency import resident_bytes
 from rooflinesim.analysis.speculation.acceptance import tokens_per_round
 from rooflinesim.analysis.speculation.closed_forms import constant_cost_speedup
@@ -30,7 +31,6 @@ from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
 from rooflinesim.validation.published_speculation import SpeculativeRun
 from rooflinesim.validation.speedups import CONSTANT_SHARE, SpeedupComparison
-from rooflinesim.validation.tables import Skipped
 from rooflinesim.validation.task_acceptance import task_share
 from rooflinesim.workload.parameters import streamed_parameters
 from rooflinesim.workload.step import Step

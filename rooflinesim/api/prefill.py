@@ -22,11 +22,14 @@ def prefill(
     weights: str | None = None,
     kv: str | None = None,
     tp: int = 1,
+    pp: int = 1,
+    ep: int = 1,
+    dp: int = 1,
     paths: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """Time to first token of prompts; see `analysis.decode.prefill`."""
-    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
+    asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     result = prefill_analysis.prefill(asked, prompt=numbers(prompt), batch=numbers(batch), context=numbers(context))
     content = decode_report.prefill_content(result)
     views = [decode_report.prefill_view(asked, result)]

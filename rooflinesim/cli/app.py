@@ -5,7 +5,7 @@ import sys
 import typer
 
 from rooflinesim import __version__
-from rooflinesim.cli import catalogue, questions, speculation
+from rooflinesim.cli import catalogue, plots, questions, speculation, validation
 
 _EPILOG = (
     "Times are predictions with a band that is meant to hold 80 % of measurements; `--stack ideal` gives the pure"
@@ -44,6 +44,9 @@ for _question in (
     questions.memory,
 ):
     app.command(rich_help_panel="Questions")(_question)
+app.command(rich_help_panel="Questions")(plots.plot)
+for _check in (validation.validate, validation.calibrate):
+    app.command(rich_help_panel="How wrong are we?")(_check)
 app.command("list", rich_help_panel="Catalogue")(catalogue.list_entries)
 app.command("show", rich_help_panel="Catalogue")(catalogue.show)
 app.command("check", rich_help_panel="Catalogue")(catalogue.check)

@@ -50,6 +50,14 @@ Kv = Annotated[
     typer.Option("--kv", metavar="FORMAT", help="Format of the KV cache; default: as stored, else 16 bits"),
 ]
 Tp = Annotated[int, typer.Option("--tp", min=1, max=4096, help="Tensor parallelism: devices that share every layer.")]
+Pp = Annotated[int, typer.Option("--pp", min=1, max=4096, help="Pipeline parallelism: stages of layers.")]
+Ep = Annotated[
+    int, typer.Option("--ep", min=1, max=4096, help="Expert parallelism: shares of the experts; divides --tp x --dp.")
+]
+Dp = Annotated[
+    int,
+    typer.Option("--dp", min=1, max=4096, help="Data-parallel attention: groups of --tp devices that share experts."),
+]
 Memory = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="Memory of one device, such as 768GB, in place of the profile's."),
@@ -296,6 +304,25 @@ def one_count(text: str, option: str) -> int:
     if len(points) != 1:
         raise UnitError(f"{option}: {text!r} names {len(points)} points, but one is meant here; write it like 2048")
     return points[0]
+
+
+def one_share(text: str, option: str) -> float:
+    """A share, written like 12% or 0.12.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    from rooflinesim.errors import UnitError
+
+    stripped = text.strip()
+    try:
+        value = float(stripped.removesuffix("%")) / (100.0 if stripped.endswith("%") else 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 10.0:
+        raise UnitError(f"{option}: {text!r} is no share; write it like 12% or 0.12")
+    return value
 
 
 def with_memory(hardware: "Hardware", memory: str | None) -> "Hardware":

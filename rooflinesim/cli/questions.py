@@ -52,6 +52,9 @@ def decode(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     ops: Annotated[
         bool, typer.Option("--ops", help="Every operation of one step, at the first batch and context.")
     ] = False,
@@ -65,7 +68,7 @@ def decode(
 ) -> None:
     """How long one decoded token takes, over batch and context, and what binds it."""
     batches, contexts = grid_of(batch, context, "--context", minimum=0)
-    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     if ops:
         from rooflinesim.api.operations import decode_ops
 
@@ -90,6 +93,9 @@ def prefill(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
     form: options.Form = None,
@@ -99,7 +105,7 @@ def prefill(
 ) -> None:
     """How long a prompt takes until its first token, without queueing."""
     batches, prompts = grid_of(batch, prompt, "--prompt", minimum=1)
-    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import prefill as api
 
     answer = api.prefill(prompt=prompts, batch=batches, context=cached, **asked)
@@ -114,6 +120,9 @@ def crossover(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
     form: options.Form = None,
@@ -123,7 +132,7 @@ def crossover(
 ) -> None:
     """At which batch decoding flips from memory-bound to compute-bound: GEMMs, step, operation, or never."""
     length = options.one_count(context, "--context")
-    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import crossover as api
 
     answer = api.crossover(context=length, **asked)
@@ -139,6 +148,9 @@ def memory(
     weights: options.Weights = None,
     kv: options.Kv = None,
     tp: options.Tp = 1,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
     form: options.Form = None,
@@ -148,7 +160,7 @@ def memory(
 ) -> None:
     """What takes memory, what a step streams of it, and the largest batch and context that fit."""
     length = options.one_count(context, "--context")
-    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import memory as api
 
     answer = api.memory(batch=batch, context=length, **asked)

@@ -5,7 +5,9 @@ from typing import Any
 
 from rooflinesim.errors import ProfileError
 
-OWN_KEYS = ("name", "aliases", "based_on", "source", "fitted_on", "bands", "transfer_bands")
+OWN_KEYS = (
+    "name", "aliases", "based_on", "source", "fitted_on", "kernels_fitted_on", "bands", "transfer_bands",
+)  # fmt: skip
 """Keys that are never inherited; bands are where a profile has none of its own."""
 
 MAXIMUM_GENERATIONS = 4

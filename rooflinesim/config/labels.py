@@ -27,7 +27,7 @@ _DEVICE_READINGS = (
     (r"^h100", "h100-sxm", "SXM 80 GB assumed unless stated"),
     (r"^gaudi \(", "gaudi2", "Gaudi2 assumed"),
     (r"rtx 3060$", "rtx-3060-12gb", "12 GB assumed"),
-    (r"rtx pro 6000", "rtx-pro-6000", ""),
+    (r"rtx.?pro.?6000", "rtx-pro-6000", ""),
     (r"max 1550", "max-1550", "the whole card"),
     (r"xeon gen4|spr|sapphire", "xeon-spr-48core", ""),
     (r"dgx spark|^gb10", "gb10", ""),

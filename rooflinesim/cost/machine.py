@@ -4,6 +4,8 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import numpy as np
+
 from rooflinesim.cost.gemm import law_at_clock
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
@@ -47,7 +49,9 @@ class Machine(Noun):
     gemm: GemmLaw
     gemm_flop_efficiency: Mapping[str, Array]
     attention: AttentionLaw
+    narrow_attention: AttentionLaw | None
     experts: ExpertLaw
+    expert_formats: Mapping[str, ExpertLaw]
     recurrent: KernelLaw
     elementwise: KernelLaw
     collectives: CollectiveLaw
@@ -59,8 +63,22 @@ class Machine(Noun):
 
     def gemm_law(self, form: NumberFormat) -> GemmLaw:
         """Constants of products with weights of a format, whose kernels may never split inputs."""
-        quantization = self.quantization.get(form.family)
+        quantization = self.quantization_law(form)
         return dataclasses.replace(self.gemm, input_time=quantization.input_time) if quantization else self.gemm
+
+    def quantization_law(self, form: NumberFormat) -> QuantizationLaw | None:
+        """Constants of the kernels that narrow activations for weights of a format: its own, else its family's."""
+        return self.quantization.get(form.name, self.quantization.get(form.family))
+
+    def expert_law(self, form: NumberFormat) -> ExpertLaw:
+        """Constants of experts whose weights have a format: its own, else its family's, else those of all."""
+        return self.expert_formats.get(form.name, self.expert_formats.get(form.family, self.experts))
+
+    def attention_law(self, value_bytes: Array) -> AttentionLaw:
+        """Constants of attention to a cache whose values have so many bytes."""
+        if self.narrow_attention is not None and np.all(np.asarray(value_bytes) < 2.0):
+            return self.narrow_attention
+        return self.attention
 
     def dense_rate(self, form: NumberFormat) -> Array:
         """Dense rate of the math that values of a number format are multiplied in [FLOP/s]."""
@@ -68,7 +86,9 @@ class Machine(Noun):
 
     def flop_rate(self, form: NumberFormat) -> Array:
         """Rate that large products of values of a number format reach [FLOP/s]."""
-        return self.dense_rate(form) * self.flop_efficiency(math_format(form, self.hardware))
+        kernels = self.quantization_law(form)
+        own = kernels.flop_efficiency if kernels else None
+        return self.dense_rate(form) * (self.flop_efficiency(math_format(form, self.hardware)) if own is None else own)
 
     def flop_efficiency(self, math: str) -> Array:
         """Share of the dense rate that large products reach [1]."""
@@ -77,10 +97,14 @@ class Machine(Noun):
 
 def machine_of(deployment: Deployment) -> Machine:
     """Constants of a deployment's devices: measured ones where the stack uses them, else its class constants."""
-    hardware, stack = deployment.hardware, deployment.stack
+    return device_machine(deployment.hardware, deployment.stack, deployment.group_devices)
+
+
+def device_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machine:
+    """Constants of one of `devices` that work together under a stack."""
     measured = (hardware.calibration if stack.uses_calibration else None) or NO_CALIBRATION
     own = stack.architectures.get(architecture_tag(hardware), ArchitectureKernels())
-    link = link_of(hardware, deployment.group_devices)
+    link = link_of(hardware, devices)
     clock = hardware.clock_rate if stack.uses_cores else None
     gemm = law_at_clock(stack.gemm, clock)
     gemm = dataclasses.replace(
@@ -95,7 +119,7 @@ def machine_of(deployment: Deployment) -> Machine:
         weight_efficiency=stack.weight_efficiency or {},
         unpack_operations=stack.unpack_operations,
         vector_rate=hardware.dense_flop_rate.get("fp32"),
-        quantization=_quantization_at_clock(stack, clock),
+        quantization=_quantization_at_clock(stack, own, clock),
         on_chip_bandwidth=on_chip_bandwidth(hardware, stack),
         cache_bytes=hardware.on_chip.cache_capacity * stack.on_chip_share,
         cores=float(hardware.cores) if hardware.cores and clock else None,
@@ -106,7 +130,9 @@ def machine_of(deployment: Deployment) -> Machine:
             for math, share in {**stack.gemm_flop_efficiency, **(measured.flop_efficiency or {})}.items()
         },
         attention=own.attention or stack.attention,
+        narrow_attention=own.narrow_attention,
         experts=own.experts or stack.experts,
+        expert_formats=own.expert_formats,
         recurrent=stack.recurrent,
         elementwise=stack.elementwise,
         collectives=collectives_of(stack, own, link.name if link else ""),
@@ -116,15 +142,15 @@ def machine_of(deployment: Deployment) -> Machine:
     )
 
 
-def _quantization_at_clock(stack: Stack, clock_rate: float | None) -> Mapping[str, QuantizationLaw]:
-    """Kernels of narrow formats, the pace of one core that of the device's clock."""
+def _quantization_at_clock(
+    stack: Stack, own: ArchitectureKernels, clock_rate: float | None
+) -> Mapping[str, QuantizationLaw]:
+    """Kernels of narrow formats, the architecture's before the stack's, the pace of one core that of the clock."""
+    laws = {**stack.quantization, **own.quantization}
     if clock_rate is None:
-        return stack.quantization
+        return laws
     scale = stack.gemm.reference_clock_rate / clock_rate
-    return {
-        family: dataclasses.replace(law, input_time=law.input_time * scale)
-        for family, law in stack.quantization.items()
-    }
+    return {name: dataclasses.replace(law, input_time=law.input_time * scale) for name, law in laws.items()}
 
 
 def architecture_tag(hardware: Hardware) -> str:
@@ -142,6 +168,12 @@ def collectives_of(stack: Stack, own: ArchitectureKernels, link: str) -> Collect
     return stack.collectives["default"]
 
 
+def memory_kind(hardware: Hardware, stack: Stack) -> str:
+    """Key of a stack's memory efficiencies for a device: its vendor's memory where the stack tells it apart."""
+    own = f"{hardware.vendor} {hardware.memory_class}"
+    return own if own in stack.memory_efficiency else hardware.memory_class
+
+
 def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
     """Share of the memory bandwidth that streaming reaches: measured, else the stack's for the memory class [1].
 
@@ -152,12 +184,13 @@ def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
     UnsupportedError : if the stack says nothing about the device's kind of memory.
     """
     measured = hardware.calibration if stack.uses_calibration else None
-    if hardware.memory_class not in stack.memory_efficiency:
+    kind = memory_kind(hardware, stack)
+    if kind not in stack.memory_efficiency:
         raise UnsupportedError(
             f"stack {stack.name}: memory_efficiency knows {', '.join(stack.memory_efficiency)}, but {hardware.name} has"
             f" {hardware.memory_class}; add it to the stack, or ask for --stack generic"
         )
-    own = stack.memory_efficiency[hardware.memory_class]
+    own = stack.memory_efficiency[kind]
     if measured and measured.memory_efficiency is not None:
         return min(1.0, measured.memory_efficiency * stack.memory_share)
     return min(1.0, own * stack.memory_share)

@@ -13,6 +13,7 @@ from rooflinesim.cost.machine import ON_CHIP_MARGIN, Machine
 from rooflinesim.cost.roofline import compute_time, host_bound_time, memory_time, smooth_maximum
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
+from rooflinesim.specs.attention_law import AttentionLaw
 from rooflinesim.specs.collective_law import CollectiveLaw
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.workload.op import AttentionShape, ExpertShape, GemmShape, Op
@@ -80,16 +81,17 @@ def op_cost(op: Op, machine: Machine, on_chip: Array = 0.0) -> Cost:
             compute = compute_time(op.flops, machine.flop_rate(op.form))
             time = _gemm_time(op, op.shape, machine, bandwidth)
         case ExpertShape():
-            memory = memory_time(op.memory_bytes, machine.experts.memory_efficiency * bandwidth)
-            compute = compute_time(op.flops, machine.experts.flop_efficiency * machine.dense_rate(op.form))
+            experts = machine.expert_law(op.form)
+            memory = memory_time(op.memory_bytes, experts.memory_efficiency * bandwidth)
+            compute = compute_time(op.flops, experts.flop_efficiency * machine.dense_rate(op.form))
             time = _expert_time(op, op.shape, machine, bandwidth)
         case AttentionShape():
-            law = machine.attention
+            law = machine.attention_law(op.shape.value_bytes)
             reached = np.minimum(law.memory_efficiency * machine.bandwidth, machine.peak_bandwidth)
             bandwidth = bandwidth_at(reached, machine, on_chip)
             memory = memory_time(op.memory_bytes, bandwidth)
             compute = compute_time(op.flops, law.flop_efficiency * machine.dense_rate(op.form))
-            time = _attention_time(op, op.shape, machine, bandwidth)
+            time = _attention_time(op, op.shape, machine, bandwidth, law)
         case _:
             small = machine.recurrent if op.kind == "recurrent" else machine.elementwise
             if np.any(op.flops):
@@ -120,7 +122,7 @@ def unpacked_bytes(op: Op, machine: Machine, bandwidth: Array) -> Array:
 
 
 def _gemm_time(op: Op, shape: GemmShape, machine: Machine, bandwidth: Array) -> Array:
-    quantization = machine.quantization.get(op.form.family)
+    quantization = machine.quantization_law(op.form)
     extra = quantization_time(shape.rows, shape.inputs, bandwidth, quantization) if quantization else 0.0
     return extra + gemm_time(
         rows=shape.rows,
@@ -136,7 +138,7 @@ def _gemm_time(op: Op, shape: GemmShape, machine: Machine, bandwidth: Array) -> 
 
 
 def _expert_time(op: Op, shape: ExpertShape, machine: Machine, bandwidth: Array) -> Array:
-    law = machine.experts
+    law = machine.expert_law(op.form)
     slowed = 1.0 + (law.batch_slowdown - 1.0) * (np.asarray(shape.tokens) > 1.0)
     return expert_time(
         rows=shape.rows,
@@ -153,8 +155,7 @@ def _expert_time(op: Op, shape: ExpertShape, machine: Machine, bandwidth: Array)
     )
 
 
-def _attention_time(op: Op, shape: AttentionShape, machine: Machine, bandwidth: Array) -> Array:
-    law = machine.attention
+def _attention_time(op: Op, shape: AttentionShape, machine: Machine, bandwidth: Array, law: AttentionLaw) -> Array:
     rate = law.flop_efficiency * machine.dense_rate(op.form)
     time = attention_time(
         batch=np.maximum(shape.batch, 1e-12),

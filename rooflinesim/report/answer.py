@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from rooflinesim.errors import UnsupportedError
 from rooflinesim.report.columns import Columns, records
 from rooflinesim.report.provenance import Provenance
 from rooflinesim.report.tables import View, render_markdown, render_terminal
@@ -21,7 +22,8 @@ class Answer:
     """What a question gives back; `result` is the analysis' own value, the rest is ready to show.
 
     `columns` maps the names of JSON and CSV to one value per row; `describe_inputs` gives what is
-    enough to repeat the run, hashes included; `views` are the tables that people see.
+    enough to repeat the run, hashes included; `views` are the tables that people see, `draw` makes their figure;
+    `extra` stands beside the summary in JSON.
     """
 
     command: str
@@ -33,6 +35,8 @@ class Answer:
     summary: Mapping[str, Any]
     notes: Sequence[str]
     views: Sequence[View]
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    draw: Callable[[], Any] | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -50,6 +54,19 @@ class Answer:
 
         return pd.DataFrame({name: list(values) for name, values in self.columns.items()})
 
+    def plot(self) -> Any:
+        """The answer as a matplotlib figure, which notebooks show.
+
+        Raises
+        ------
+        UnsupportedError : if no figure shows this kind of answer.
+        """
+        if self.draw is None:
+            raise UnsupportedError(
+                f"no figure shows the answer of {self.command}; `rooflinesim plot --help` lists them"
+            )
+        return self.draw()
+
     def to_json(self) -> str:
         """One JSON object as INTERFACE fixes it; never NaN or Infinity."""
         content = {
@@ -59,6 +76,7 @@ class Answer:
             "provenance": [dataclasses.asdict(one) for one in self.provenance],
             "rows": self.rows,
             "summary": self.summary,
+            **self.extra,
             "notes": list(self.notes),
         }
         import json

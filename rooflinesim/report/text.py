@@ -1,6 +1,6 @@
 """Numbers as people read them in tables, and what results mean in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rooflinesim.report.provenance import converted_formats
 from rooflinesim.specs.deployment import NETWORK, Deployment, reach_of
@@ -66,6 +66,28 @@ def deployment_line(deployment: Deployment) -> str:
     devices = deployment.hardware.name if count == 1 else f"{count} x {deployment.hardware.name} ({_split(deployment)})"
     formats = formats_line(deployment.precision, deployment.model)
     return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats}"
+
+
+def telling_labels(deployments: Sequence[Deployment]) -> list[str]:
+    """What tells deployments apart, in a few words each; of one alone, its model and devices."""
+    said = [
+        (
+            one.model.name,
+            f"{one.devices} x {one.hardware.name}" if one.devices > 1 else one.hardware.name,
+            _split(one),
+            f"stack {one.stack.name}",
+            formats_line(one.precision, one.model),
+        )
+        for one in deployments
+    ]
+    if len(said) == 1:
+        return [" on ".join(said[0][:2])]
+    labels: list[tuple[str, ...]] = [()] * len(said)
+    for column in zip(*said, strict=True):
+        longer = [(*label, word) for label, word in zip(labels, column, strict=True)]
+        if len(set(longer)) > len(set(labels)):
+            labels = longer
+    return [", ".join(filter(None, label)) for label in labels]
 
 
 def _split(deployment: Deployment) -> str:

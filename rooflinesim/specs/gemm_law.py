@@ -42,12 +42,14 @@ class QuantizationLaw(Noun):
     """Constants of the kernels that narrow activations before one matrix multiplication: a property of an engine.
 
     `value_bytes` is what they move per activation value, reads and writes together; `input_time` that of the
-    `GemmLaw` of the narrow products.
+    `GemmLaw` of the narrow products, `flop_efficiency` the share of the dense rate that they reach (None: that of
+    the device).
     """
 
     fixed_time: float = quantity("s")
     value_bytes: float = quantity("B", default=0.0)
     input_time: float = quantity("s", default=0.0)
+    flop_efficiency: float | None = quantity("1", default=None, positive=True, maximum=1.0)
 
     def __post_init__(self) -> None:
         units.check(self)

@@ -13,7 +13,7 @@ class Routing(Noun):
 
     `zipf_exponent` 0 is uniform. `frequencies` gives every expert's probability to be among a token's
     choices instead; they sum to the experts per token. `overlap` is the share by which neighbouring tokens of
-    one sequence repeat each other's choice, `correlation` that by which sequences of a batch do.
+    one sequence repeat each other's choice; `correlation` c makes b sequences choose like b^(1 - c) independent ones.
     """
 
     zipf_exponent: float = quantity("1", default=0.0)

@@ -45,10 +45,17 @@ class Band(Noun):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ArchitectureKernels(Noun):
-    """Constants of the kernels that the software has for one architecture of devices, where they differ."""
+    """Constants of the kernels that the software has for one architecture of devices, where they differ.
+
+    `narrow_attention` is that of caches of less than 16 bits per value, `expert_formats` those of experts by number
+    format or its family, `quantization` that of products by format or family.
+    """
 
     attention: AttentionLaw | None = None
+    narrow_attention: AttentionLaw | None = None
     experts: ExpertLaw | None = None
+    expert_formats: Mapping[str, ExpertLaw] = dataclasses.field(default_factory=dict)
+    quantization: Mapping[str, QuantizationLaw] = dataclasses.field(default_factory=dict)
     collectives: Mapping[str, CollectiveLaw] = dataclasses.field(default_factory=dict)
 
 
@@ -56,10 +63,11 @@ class ArchitectureKernels(Noun):
 class Stack(Noun):
     """A way to run models: an engine and its version, or a class of engines.
 
-    `memory_efficiency` maps a memory class (HBM, GDDR, LPDDR, Apple, DDR, SRAM) to the share of its bandwidth that
-    good kernels reach when they stream 16-bit weights, `memory_share` what the stack's reach of that, and
-    `weight_efficiency` what other weight formats reach of 16-bit ones, by family. Weight-only formats are unpacked
-    on the vector units, `unpack_operations` per weight. Formats whose math is narrower than activations pay a
+    `memory_efficiency` maps a memory class (HBM, GDDR, LPDDR, Apple, DDR, SRAM; AMD HBM where a vendor's differs) to
+    the share of its bandwidth that good kernels reach when they stream 16-bit weights, `memory_share` what the
+    stack's reach of that, and `weight_efficiency` what other weight formats reach of 16-bit ones, by family.
+    Weight-only formats are unpacked on the vector units, `unpack_operations` per weight. Formats whose math is
+    narrower than activations pay a
     `quantization` kernel per product. `gemm_flop_efficiency` maps a math format to the share of its dense rate that
     good large products reach, `flop_share` is what the stack's reach of that. `launch` eager makes the host a
     floor: `launch_time` per kernel. `uses_calibration` lets a device's measured values replace these constants,
@@ -67,7 +75,8 @@ class Stack(Noun):
 
     `step_time` is added to every step, `sequence_time` for every sequence, `layer_time` for every layer and
     `stage_time` for every stage of a pipeline after the first. A prompt takes 1 / `prompt_efficiency` of what its
-    operations do. With `shards_head` false every tensor-parallel device computes the whole output head. `routing`
+    operations do; in a closed loop of b requests its first token waits for `waiting_prompts` + `waiting_share` (b - 1)
+    others. With `shards_head` false every tensor-parallel device computes the whole output head. `routing`
     is how the tokens of its workloads choose experts. `architectures` holds kernels by architecture tag, such as
     sm_90, and `collectives` constants by kind of link.
 
@@ -77,7 +86,8 @@ class Stack(Noun):
     of the last shared cache can hold a step's working set; its bandwidth is the profile's, else cores x clock x
     `on_chip_bandwidth_per_core_clock`, else on-chip reuse is left out. `bands` holds the error band of each kind of
     step on the devices it was `fitted_on`, `transfer_bands` that on others; beyond `largest_batch` and
-    `longest_context` both widen. An ideal stack has none.
+    `longest_context` both widen. An ideal stack has none. `kernel_bands` and `transfer_kernel_bands` are those of
+    single kernels, by kind, on the devices `kernels_fitted_on` and on others.
     """
 
     name: str
@@ -111,6 +121,8 @@ class Stack(Noun):
     layer_time: float = quantity("s", default=0.0)
     stage_time: float = quantity("s", default=0.0)
     prompt_efficiency: float = quantity("1", default=1.0, positive=True, maximum=2.0)
+    waiting_prompts: float = quantity("1", default=0.0)
+    waiting_share: float = quantity("1", default=0.0, maximum=1.0)
     shards_head: bool = True
     memory_utilization: float = quantity("1", positive=True, maximum=1.0)
     cache_block: int = quantity("tokens", default=1, minimum=1)
@@ -121,6 +133,9 @@ class Stack(Noun):
     speculation: SpeculationLaw = SpeculationLaw()
     bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     transfer_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
+    kernels_fitted_on: tuple[str, ...] = ()
+    kernel_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
+    transfer_kernel_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kinds: Mapping[str, Literal["fitted", "assumed", "measured"]] = dataclasses.field(default_factory=dict)
 

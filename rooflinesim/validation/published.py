@@ -4,10 +4,11 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.analysis.requests import Serving
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
-from rooflinesim.validation.tables import Skipped, Table, number
+from rooflinesim.validation.tables import Table, number
 
 SHORT_CONTEXT = 64.0
 """Mean context of a single-user run that states no lengths: 128 tokens from nothing, as llama-bench does [tokens]."""
@@ -205,7 +206,7 @@ def _run(row: Mapping[str, str]) -> MeasuredRun:
         kv_cache=kv_cache,
         layout=layout,
         serving=serving,
-        batch=1.0 if serving == "first_token" and row["kind"] == "serving" else batch,
+        batch=batch,
         prompt=prompt,
         output=output,
         context=context,
@@ -247,7 +248,7 @@ def _serving(row: Mapping[str, str], layout: Layout, prompt: float, output: floa
     if row["metric"] == "ttft_ms":
         if not prompt:
             raise UnsupportedError("a time to first token without a prompt length")
-        return "first_token"
+        return "queued_first_token" if row["kind"] == "serving" else "first_token"
     words = f"{row['source']} {row.get('notes', '')}".lower()
     says_inside = re.search(r"includes? prefill|prefill (is )?(included|inside)|end-to-end", words)
     is_pure = re.search(r"no prefill|pure decode", words)
@@ -272,7 +273,7 @@ def _context(
     stated = number(row["context_len_mean"])
     if stated is not None:
         return stated, ()
-    if serving == "first_token":
+    if "first_token" in serving:
         return 0.0, ()
     if prompt or output:
         return prompt + output / 2.0, ()

@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.analysis.speculation.acceptance import Acceptance
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.nouns import Noun
 from rooflinesim.validation.published import weight_format
-from rooflinesim.validation.tables import Skipped, Table, number
+from rooflinesim.validation.tables import Table, number
 
 Harness = Literal["engine", "paper", "benchmark"]
 """Where a speed-up was measured: in a serving engine or compiled runner, by the authors of a method in their research

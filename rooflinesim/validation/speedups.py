@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
-from rooflinesim.validation.tables import Skipped
 
 CONSTANT_SHARE = 0.67
 """Speed-up per token of the accepted length, bonus included, when one number has to do for all [1]."""

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from rooflinesim.cost.machine import machine_of
+from rooflinesim.cost.machine import machine_of, memory_kind
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.stack import Stack
 from rooflinesim.validation.step_table import OpGroup, RowMachine, TimedRun, group_time, grouped, row_machine, summed
 
-NOISE = 0.08
-"""Relative error beyond which a run pulls linearly, not quadratically [1]."""
+MOVED = 0.25
+"""Share of its width that an engine's constant must move to be told apart from the class's [1]."""
+
+NUDGE = 1e-4
+"""Change of a constant's logarithm from which its slope is taken [1]."""
+
+COLLECTIVES = ("all_reduce", "all_gather", "all_to_all")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -32,6 +37,7 @@ class StackParameter(Noun):
 
 PARAMETERS = (
     StackParameter(name="memory_efficiency.HBM", start=0.845, width=0.03),
+    StackParameter(name="memory_efficiency.AMD HBM", start=0.75, width=0.1),
     StackParameter(name="memory_efficiency.GDDR", start=0.86, width=0.04),
     StackParameter(name="memory_efficiency.LPDDR", start=0.85, width=0.08),
     StackParameter(name="memory_efficiency.Apple", start=0.70, width=0.15),
@@ -65,12 +71,14 @@ PARAMETERS = (
     StackParameter(name="collectives.latency", start=7e-6, width=0.3, engine_width=0.4),
     StackParameter(name="collectives.rank_latency", start=0.5e-6, width=0.4, engine_width=0.3),
     StackParameter(name="collectives.PCIe.latency", start=6.24e-6, width=0.2, engine_width=0.2),
-    StackParameter(name="routing.independence", start=0.25, width=0.4, engine_width=0.4),
+    StackParameter(name="collectives.PCIe.sharing", start=0.5, width=0.4),
+    StackParameter(name="routing.independence", start=0.6, width=0.3, engine_width=0.3),
     StackParameter(name="prompt_efficiency", start=0.9, width=0.06, engine_width=0.35),
 )
 """Starts are those of the kernel tables (GEMM, attention, experts, collectives) or a first look at published runs."""
 
 NAMES = tuple(parameter.name for parameter in PARAMETERS)
+MEMORY_KINDS = tuple(name.partition(".")[2] for name in NAMES if name.startswith("memory_efficiency."))
 _INDEX = {name: index for index, name in enumerate(NAMES)}
 _START = np.log([parameter.start for parameter in PARAMETERS])
 _WIDTH = np.array([parameter.width for parameter in PARAMETERS])
@@ -86,9 +94,10 @@ class RunTable:
         self.groups = grouped(runs)
         self.engines = np.array([run.engine for run in runs])
         self.measured = np.array([run.time for run in runs])
+        self.noise = np.array([run.noise for run in runs])
         deployments = [run.deployment for run in runs]
         machines = [machine_of(deployment) for deployment in deployments]
-        self.memory_class = np.array([d.hardware.memory_class for d in deployments])
+        self.memory_kind = np.array([memory_kind(d.hardware, d.stack) for d in deployments])
         self.peak_bandwidth = np.array([d.hardware.memory_bandwidth for d in deployments])
         self.cores = np.array([m.cores or np.nan for m in machines])
         self.clock_rate = np.array([m.clock_rate or np.nan for m in machines])
@@ -116,11 +125,40 @@ class RunTable:
 
         Runs of `known` false are timed without what was measured on their device.
         """
-        value = {name: np.exp(logarithms[:, index]) for name, index in _INDEX.items()}
-        times = [
-            group_time(group, self._machine(group, value, known), value["routing.independence"])
-            for group in self.groups
-        ]
+        value = _values(logarithms)
+        return self._total(value, [self._group_time(group, value, known) for group in self.groups])
+
+    def slopes(self, logarithms: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+        """Change of the logarithm of each run's time per change of each constant's, shape (runs, parameters) [1].
+
+        A constant is nudged for all runs at once, and only operations that it touches are timed again.
+        """
+        value = _values(logarithms)
+        times = [self._group_time(group, value, known) for group in self.groups]
+        base = np.log(self._total(value, times))
+        found = np.empty(logarithms.shape)
+        for name, index in _INDEX.items():
+            moved = {**value, name: value[name] * np.exp(NUDGE)}
+            again = [
+                self._group_time(group, moved, known) if touches(name, group) else time
+                for group, time in zip(self.groups, times, strict=True)
+            ]
+            found[:, index] = (np.log(self._total(moved, again)) - base) / NUDGE
+        return found
+
+    def prompt_time(self, logarithms: np.ndarray) -> np.ndarray:
+        """Time of one prompt of each run that has one, alone; nan for others [s]."""
+        value = _values(logarithms)
+        times = [self._group_time(group, value, None) for group in self.groups]
+        _, prompt = summed(self.groups, times, len(self.runs))
+        passes = np.where(self.passes[1] > 0, self.passes[1], np.nan)
+        software = value["step_time"] + self.layer_time * self.layers + value["stage_time"] * self.stages
+        return np.asarray((prompt / passes + software) / value["prompt_efficiency"])
+
+    def _group_time(self, group: OpGroup, value: Mapping[str, np.ndarray], known: np.ndarray | None) -> np.ndarray:
+        return group_time(group, self._machine(group, value, known), value["routing.independence"])
+
+    def _total(self, value: Mapping[str, np.ndarray], times: Sequence[np.ndarray]) -> np.ndarray:
         decode, prompt = summed(self.groups, times, len(self.runs))
         software = value["step_time"] + self.layer_time * self.layers + value["stage_time"] * self.stages
         decode = decode + self.passes[0] * software + self.sequences[0] * value["sequence_time"]
@@ -137,8 +175,8 @@ class RunTable:
             return np.asarray(value[name][at])
 
         reached = np.ones(len(self.runs))
-        for name in ("HBM", "GDDR", "LPDDR", "Apple", "DDR"):
-            mine = self.memory_class == name
+        for name in MEMORY_KINDS:
+            mine = self.memory_kind == name
             reached[mine] = value[f"memory_efficiency.{name}"][mine]
         memory = _preferred(self.calibrated[at], reached[at], trusted) * constant("memory_share")
         clock = self.clock_rate[at]
@@ -154,6 +192,7 @@ class RunTable:
         attention = dict(vars_of(base.attention))
         attention.update(
             fixed_time=constant("attention.fixed_time"),
+            ramp_time=base.attention.ramp_time * constant("attention.fixed_time") / self.base.attention.fixed_time,
             memory_efficiency=constant("attention.memory_efficiency"),
             vector_efficiency=constant("attention.vector_efficiency"),
         )
@@ -198,9 +237,13 @@ class RunTable:
 
     def _collectives(self, group: OpGroup, constant: Any) -> Any:
         law = group.machine.collectives
-        if group.op.kind != "all_reduce":
-            return law
         parts = vars_of(law)
+        if group.op.kind != "all_reduce":
+            return (
+                law
+                if law.two_shot is None or law.one_shot
+                else SimpleNamespace(**{**parts, "sharing": constant("collectives.PCIe.sharing")})
+            )
         if law.one_shot is not None:
             own = {"latency": constant("collectives.latency"), "rank_latency": constant("collectives.rank_latency")}
             parts["one_shot"] = SimpleNamespace(**{**vars_of(law.one_shot), **own})
@@ -208,7 +251,34 @@ class RunTable:
             scale = constant("collectives.PCIe.latency") / paired.latency
             own = {"latency": law.two_shot.latency * scale, "rank_latency": law.two_shot.rank_latency * scale}
             parts["two_shot"] = SimpleNamespace(**{**vars_of(law.two_shot), **own})
+            parts["sharing"] = constant("collectives.PCIe.sharing")
         return SimpleNamespace(**parts)
+
+
+def _values(logarithms: np.ndarray) -> dict[str, np.ndarray]:
+    """Constants of each run by name."""
+    return {name: np.exp(logarithms[:, index]) for name, index in _INDEX.items()}
+
+
+def touches(name: str, group: OpGroup) -> bool:
+    """Whether the time of a group's operations depends on a constant."""
+    kind, form = group.op.kind, group.op.form
+    first, _, rest = name.partition(".")
+    match first:
+        case "memory_efficiency" | "memory_share":
+            return kind not in COLLECTIVES
+        case "weight_efficiency" | "unpack_operations":
+            return kind in ("gemm", "experts") and (form.is_weight_only if not rest else form.family == rest)
+        case "quantization":
+            return kind == "gemm" and form.family == rest.partition(".")[0]
+        case "gemm" | "gemm_flop_efficiency" | "flop_share":
+            return kind == "gemm"
+        case "routing":
+            return kind == "experts"
+        case "collectives":
+            return kind in COLLECTIVES
+        case _:
+            return kind == first.rstrip("s") or kind == first
 
 
 def vars_of(noun: Any) -> dict[str, Any]:
@@ -248,16 +318,16 @@ class StackFit(Noun):
         return np.asarray(self.class_values + padded[[order.get(engine, len(self.engines)) for engine in engines]])
 
     def moved(self, engine: str) -> dict[str, float]:
-        """Constants of an engine that its runs moved by half a prior's width or more, by name."""
+        """Constants of an engine that its runs moved by a quarter of a width or more, by name."""
         index = self.engines.index(engine)
-        far = np.abs(self.deviations[index]) > 0.5 * np.where(_ENGINE_WIDTH > 0, _ENGINE_WIDTH, np.inf)
+        far = np.abs(self.deviations[index]) > MOVED * np.where(_ENGINE_WIDTH > 0, _ENGINE_WIDTH, np.inf)
         return {NAMES[k]: float(np.exp(self.class_values[k] + self.deviations[index, k])) for k in np.flatnonzero(far)}
 
 
 def fit_stacks(table: RunTable, weights: np.ndarray, *, known: np.ndarray | None = None, rounds: int = 25) -> StackFit:
     r"""Class constants and engine deviations that bring predictions closest to measured runs.
 
-    Minimises the soft absolute value of :math:`\ln(\hat t / t) / 0.08` of all runs, plus the squared distances of
+    Minimises the soft absolute value of :math:`\ln(\hat t / t)` over each run's noise, plus the squared distances of
     class constants from their starts and of engine deviations from zero, each in its width; damped
     Gauss-Newton steps. An engine with few runs stays near the class.
 
@@ -276,7 +346,7 @@ def fit_stacks(table: RunTable, weights: np.ndarray, *, known: np.ndarray | None
     own = np.zeros((engines + 1, size))
 
     def residuals(shared: np.ndarray, own: np.ndarray) -> np.ndarray:
-        return np.asarray((np.log(table.predicted(shared + own[engine], known)) - target) / NOISE)
+        return np.asarray((np.log(table.predicted(shared + own[engine], known)) - target) / table.noise)
 
     def cost(rest: np.ndarray, shared: np.ndarray, own: np.ndarray) -> float:
         priors = np.sum(((shared - _START) / _WIDTH) ** 2) + np.sum((own[:engines][:, free] / _ENGINE_WIDTH[free]) ** 2)
@@ -330,14 +400,7 @@ def _normal_equations(
     engines: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Curvature and gradient of the cost; one nudge of a constant moves it for the class and for every engine."""
-    nudge = 1e-4
-    at = shared + own[engine]
-    base = np.log(table.predicted(at, known))
-    slopes = np.empty((rest.size, shared.size))
-    for k in range(shared.size):
-        moved = at.copy()
-        moved[:, k] += nudge
-        slopes[:, k] = (np.log(table.predicted(moved, known)) - base) / (nudge * NOISE)
+    slopes = table.slopes(shared + own[engine], known) / table.noise[:, None]
     pull = (weights / np.sqrt(1.0 + rest**2))[:, None] * slopes
     size, moving = shared.size, free.size
     total = size + engines * moving

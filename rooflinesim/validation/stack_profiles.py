@@ -1,13 +1,15 @@
 """Fitted constants as the plain data of stack files, with their errors, sources and bands."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rooflinesim.nouns import Noun
 from rooflinesim.specs.stack import Stack
 from rooflinesim.units import format_quantity
-from rooflinesim.validation.stack_fit import NAMES, StackFit
+from rooflinesim.validation.stack_fit import NAMES, PARAMETERS, StackFit
 
 FEWEST_ROWS = 5
 """Rows below which an engine's own value of a constant is not trusted: the class value stays."""
@@ -18,6 +20,9 @@ BAND_QUANTILES = (0.1, 0.9)
 FEWEST_BAND_ROWS = 8
 """Rows below which a kind of step takes the band of all kinds together."""
 
+OPEN = 0.9
+"""Share of its starting width from which a constant's error says that the runs did not fix it [1]."""
+
 PCIE_LATENCY = "collectives.PCIe.latency"
 
 
@@ -27,7 +32,7 @@ def class_values(fit: StackFit) -> dict[str, float]:
 
 
 def engine_values(fit: StackFit, engine: str) -> dict[str, float]:
-    """Constants in which an engine differs from the class by half a prior's width or more, by name."""
+    """Constants in which an engine differs from the class by a quarter of a width or more, by name."""
     if engine not in fit.engines or fit.rows[engine] < FEWEST_ROWS:
         return {}
     return fit.moved(engine)
@@ -53,6 +58,12 @@ def stack_data(values: Mapping[str, float], base: Stack) -> dict[str, Any]:
                     _put(
                         data, ("collectives", "PCIe", "two_shot", "rank_latency"), _time(two_shot.rank_latency * scale)
                     )
+            case ["collectives", "PCIe", "sharing"]:
+                _put(data, ("collectives", "PCIe", "sharing"), _rounded(value))
+            case ["attention", "fixed_time"]:
+                ramp = base.attention.ramp_time * value / base.attention.fixed_time
+                _put(data, ("attention", "fixed_time"), _time(value))
+                _put(data, ("attention", "ramp_time"), _time(ramp))
             case ["collectives", last]:
                 _put(data, ("collectives", "default", "one_shot", last), _time(value))
             case ["experts", "batch_slowdown"]:
@@ -77,25 +88,113 @@ def _time(value: float) -> str:
     return format_quantity(value, "s", 4)
 
 
-def bands(ratios: np.ndarray, kinds: Iterable[str], source: str) -> dict[str, Any]:
-    """Band of each kind of step from measured over predicted times; shape (runs,).
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FittedConstant(Noun):
+    """One constant of a stack: its value in SI, relative standard error, and whether the runs fix it.
 
-    A kind with few rows takes the quantiles of all rows, if those are wider.
+    A constant whose error is still most of the width that it started with was not identified.
     """
-    kinds = np.array(list(kinds))
-    every = np.quantile(ratios, BAND_QUANTILES)
-    found: dict[str, Any] = {}
-    for kind in ("single", "single_quantised", "batched", "parallel", "experts", "prompt"):
-        mine = ratios[kinds == kind]
-        low, high = np.quantile(mine, BAND_QUANTILES) if mine.size >= FEWEST_BAND_ROWS else every
-        count = (
-            f"{mine.size} runs"
-            if mine.size >= FEWEST_BAND_ROWS
-            else f"all {ratios.size} runs, {mine.size} of this kind"
+
+    stack: str
+    constant: str
+    value: float
+    relative_error: float
+    runs: int
+    is_identified: bool
+
+
+def fitted_constants(fit: StackFit) -> tuple[FittedConstant, ...]:
+    """Constants of the class first, then those in which each stack differs from it."""
+    runs = sum(fit.rows.values())
+    found = [
+        FittedConstant(
+            stack="generic",
+            constant=parameter.name,
+            value=float(np.exp(fit.class_values[index])),
+            relative_error=float(fit.class_errors[index]),
+            runs=runs,
+            is_identified=bool(fit.class_errors[index] < OPEN * parameter.width),
         )
+        for index, parameter in enumerate(PARAMETERS)
+    ]
+    for place, engine in enumerate(fit.engines):
+        moved = engine_values(fit, engine)
+        for index, parameter in enumerate(PARAMETERS):
+            if parameter.name in moved:
+                error = float(fit.engine_errors[place, index])
+                found.append(
+                    FittedConstant(
+                        stack=engine,
+                        constant=parameter.name,
+                        value=moved[parameter.name],
+                        relative_error=error,
+                        runs=fit.rows[engine],
+                        is_identified=error < OPEN * parameter.engine_width,
+                    )
+                )
+    return tuple(found)
+
+
+def fitted_paths() -> tuple[tuple[str, ...], ...]:
+    """Keys of a stack file that a fit writes; what stands there is a number of an earlier fit."""
+    moved: dict[str, tuple[tuple[str, ...], ...]] = {
+        "routing.independence": (("routing",),),
+        "attention.fixed_time": (("attention", "fixed_time"), ("attention", "ramp_time")),
+        PCIE_LATENCY: (
+            ("collectives", "PCIe", "two_shot", "latency"),
+            ("collectives", "PCIe", "two_shot", "rank_latency"),
+        ),
+        "collectives.latency": (("collectives", "default", "one_shot", "latency"),),
+        "collectives.rank_latency": (("collectives", "default", "one_shot", "rank_latency"),),
+    }
+    paths = [path for name in NAMES for path in moved.get(name, (tuple(name.split(".")),))]
+    return (*paths, ("waiting_prompts",), ("waiting_share",))
+
+
+def waiting(batch: np.ndarray, measured: np.ndarray, prompt: np.ndarray) -> dict[str, Any]:
+    r"""Prompts that a first token waits for in a closed loop, :math:`a + s (b - 1)`, by least absolute deviations.
+
+    Parameters
+    ----------
+    batch : b, requests in the loop. [1] shape (runs,)
+    measured : time to the first token. [s]
+    prompt : time of one prompt alone. [s]
+    """
+    constants, shares = np.meshgrid(np.linspace(0.0, 8.0, 81), np.geomspace(0.01, 1.0, 81), indexing="ij")
+    others = constants[..., None] + shares[..., None] * np.maximum(batch - 1.0, 0.0)
+    apart = np.abs(np.log(prompt * (1.0 + others) / measured)).mean(axis=-1)
+    best = np.unravel_index(int(apart.argmin()), apart.shape)
+    return {"waiting_prompts": _rounded(constants[best]), "waiting_share": _rounded(shares[best])}
+
+
+def weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Values below which given shares of the weight lie; shape (shares,)."""
+    order = np.argsort(values)
+    heap = np.cumsum(weights[order]) - 0.5 * weights[order]
+    return np.asarray(np.interp(np.asarray(shares) * weights.sum(), heap, values[order]))
+
+
+def bands(ratios: np.ndarray, kinds: np.ndarray, weights: np.ndarray, source: str) -> dict[str, Any]:
+    """Band of each kind of step from measured over predicted times of runs with a weight; shape (runs,).
+
+    Runs weigh as in the fit, so that one long table is not the judge of all. A kind with few rows takes the quantiles
+    of all rows.
+    """
+    used = (weights > 0) & np.isfinite(ratios)
+    ratios, kinds, weights = ratios[used], kinds[used], weights[used]
+    every = weighted_quantiles(ratios, weights, BAND_QUANTILES)
+    found: dict[str, Any] = {}
+    for kind in ("single", "single_quantised", "batched", "parallel", "experts", "prompt", "first_token"):
+        mine = kinds == kind
+        count = int(mine.sum())
+        is_own = count >= FEWEST_BAND_ROWS
+        if kind == "first_token" and not is_own:
+            continue
+        low, high = weighted_quantiles(ratios[mine], weights[mine], BAND_QUANTILES) if is_own else every
+        rows = f"{count} runs" if is_own else f"all {ratios.size} runs, {count} of this kind"
         found[kind] = {
             "low": _rounded(min(float(low), 0.98)),
             "high": _rounded(max(float(high), 1.02)),
-            "source": f"10 and 90 % quantiles of measured over predicted time, {count} {source}",
+            "source": f"10 and 90 % quantiles of measured over predicted time, {rows} {source}",
         }
     return found

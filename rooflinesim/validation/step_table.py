@@ -1,7 +1,9 @@
 """Operations of many measured steps side by side, so that one evaluation of the laws times all of them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,19 +17,24 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.hardware import math_format
-from rooflinesim.workload.experts import distinct_experts
+from rooflinesim.workload.experts import distinct_experts, independent_sequences
 from rooflinesim.workload.op import ExpertShape, Op
+from rooflinesim.workload.step import Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TimedRun(Noun):
-    """One measured time [s], and the forward passes behind it; `engine` names the stack that it is fitted to."""
+    """One measured time [s], and the forward passes behind it; `engine` names the stack that it is fitted to.
+
+    `noise` is the relative error beyond which the run pulls a fit linearly, not quadratically.
+    """
 
     id: str
     engine: str
     deployment: Deployment
     parts: tuple[Part, ...]
     time: float
+    noise: float = 0.08
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -82,49 +89,96 @@ def row_machine(base: Machine, rates: np.ndarray, efficiency: np.ndarray, **cons
     return machine
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class _Members(Noun):
+    """One operation of the runs that share a deployment: its columns, and which run each value belongs to."""
+
+    op: Op
+    machine: Machine
+    rate: float
+    runs: np.ndarray
+    counts: np.ndarray
+    is_prompt: bool
+
+
 def grouped(runs: Sequence[TimedRun]) -> tuple[OpGroup, ...]:
-    """Operations of all runs, gathered by everything that a law cannot take as an array."""
-    gathered: dict[Any, list[tuple[Op, Machine, float, int, float, bool]]] = {}
-    for index, run in enumerate(runs):
-        machine = machine_of(run.deployment)
-        for part in run.parts:
-            if not float(part.times):
-                continue
-            for op in step_ops(run.deployment, part.step):
-                if op.ranks > 1 or op.kind not in ("all_reduce", "all_gather", "all_to_all"):
-                    rate = run.deployment.hardware.dense_flop_rate[math_format(op.form, run.deployment.hardware)]
-                    key = _key(op, machine)
-                    gathered.setdefault(key, []).append(
-                        (op, machine, rate, index, float(part.times) * op.count, part.is_prompt)
-                    )
+    """Operations of all runs, gathered by everything that a law cannot take as an array.
+
+    Runs of one deployment are counted together: one pass over the model for all of them.
+    """
+    gathered: dict[Any, list[_Members]] = defaultdict(list)
+    for (deployment, place, is_prompt), indices in _alike(runs).items():
+        machine = machine_of(deployment)
+        parts = [runs[index].parts[place] for index in indices]
+        times = np.array([float(part.times) for part in parts])
+        asked = np.flatnonzero(times > 0)
+        if not asked.size:
+            continue
+        at = np.array(indices)[asked]
+        for op in step_ops(deployment, joined_step([parts[index].step for index in asked])):
+            if op.ranks > 1 or op.kind not in ("all_reduce", "all_gather", "all_to_all"):
+                members = _Members(
+                    op=op,
+                    machine=machine,
+                    rate=deployment.hardware.dense_flop_rate[math_format(op.form, deployment.hardware)],
+                    runs=at,
+                    counts=times[asked] * op.count,
+                    is_prompt=is_prompt,
+                )
+                gathered[_key(op, machine)].append(members)
     return tuple(_group(members) for members in gathered.values())
 
 
+def _alike(runs: Sequence[TimedRun]) -> Mapping[tuple[Deployment, int, bool], list[int]]:
+    """Runs by their deployment, and the place and phase of a forward pass among theirs."""
+    found: dict[tuple[Deployment, int, bool], list[int]] = defaultdict(list)
+    for index, run in enumerate(runs):
+        for place, part in enumerate(run.parts):
+            found[run.deployment, place, part.is_prompt].append(index)
+    return found
+
+
+def joined_step(steps: Sequence[Step]) -> Step:
+    """Steps side by side, one point each."""
+    names = ("batch", "new_tokens", "context")
+    scored = [step.logit_tokens for step in steps]
+    return Step(
+        **{name: np.array([float(getattr(step, name)) for step in steps]) for name in names},
+        logit_tokens=None if scored[0] is None else np.array([float(one) for one in scored if one is not None]),
+    )
+
+
 def _key(op: Op, machine: Machine) -> tuple[Any, ...]:
-    network = (op.ranks, machine.host_devices) if op.ranks > 1 else ()
+    network = (op.ranks, machine.host_devices, machine.collectives) if op.ranks > 1 else ()
     math = math_format(op.form, machine.hardware)
     flags = math, machine.attention.tensor_groups, machine.gemm.vector_rows
     return op.kind, type(op.shape), op.form.name, bool(np.any(op.flops)), *flags, *network
 
 
-def _group(members: list[tuple[Op, Machine, float, int, float, bool]]) -> OpGroup:
-    first = members[0][0]
+def _group(members: list[_Members]) -> OpGroup:
+    first = members[0].op
+
+    def column(values: Callable[[_Members], Any]) -> np.ndarray:
+        parts = [np.broadcast_to(np.asarray(values(one), dtype=np.float64), one.runs.shape) for one in members]
+        return np.concatenate(parts)
+
+    def shaped(name: str) -> np.ndarray:
+        return column(lambda one: getattr(one.op.shape, name))
+
     numbers = ("flops", "weight_bytes", "kv_bytes", "activation_bytes", "network_bytes")
-    columns: dict[str, Any] = {name: np.array([float(getattr(m[0], name)) for m in members]) for name in numbers}
+    columns: dict[str, Any] = {name: column(operator.attrgetter(f"op.{name}")) for name in numbers}
     if first.shape is not None:
         names = [field.name for field in dataclasses.fields(first.shape)]
         kind: Any = type(first.shape)
-        columns["shape"] = kind(
-            **{name: np.array([float(getattr(m[0].shape, name)) for m in members]) for name in names}
-        )
+        columns["shape"] = kind(**{name: shaped(name) for name in names})
     return OpGroup(
         op=dataclasses.replace(first, count=1, **columns),
-        math=math_format(first.form, members[0][1].hardware),
-        machine=members[0][1],
-        rates=np.array([m[2] for m in members]),
-        runs=np.array([m[3] for m in members]),
-        counts=np.array([m[4] for m in members]),
-        is_prompt=np.array([m[5] for m in members]),
+        math=math_format(first.form, members[0].machine.hardware),
+        machine=members[0].machine,
+        rates=column(lambda one: one.rate),
+        runs=np.concatenate([one.runs for one in members]),
+        counts=column(lambda one: one.counts),
+        is_prompt=column(lambda one: one.is_prompt) > 0,
     )
 
 
@@ -134,7 +188,7 @@ def group_time(group: OpGroup, machine: RowMachine, independence: np.ndarray) ->
     if isinstance(op.shape, ExpertShape):
         shape = op.shape
         share = np.where(group.is_prompt, 1.0, independence[group.runs])
-        sequences = np.where(shape.sequences > 1.0, 1.0 + share * (shape.sequences - 1.0), shape.sequences)
+        sequences = independent_sequences(shape.sequences, np.minimum(share, 1.0))
         choosers = sequences * shape.tokens / shape.sequences
         awake = distinct_experts(shape.experts, shape.active, choosers) / shape.ranks
         weight_bytes = op.weight_bytes / shape.awake * awake

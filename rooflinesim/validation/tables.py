@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.errors import FileError
 from rooflinesim.nouns import Noun
 
@@ -45,14 +46,6 @@ COLUMNS: Mapping[TableKind, tuple[str, ...]] = {
 KERNEL_KINDS: tuple[TableKind, ...] = ("gemm", "decode_attention", "context_attention", "moe", "collectives", "mlp")
 
 MAXIMUM_BYTES = 200_000_000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Skipped(Noun):
-    """A row that was not predicted, and why."""
-
-    id: str
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -86,13 +86,20 @@ def distinct_skewed_experts(inclusion: np.ndarray, tokens: Array) -> Array:
 def independent_tokens(step: Step, routing: Routing) -> Array:
     r"""Tokens of a step that choose experts independently [tokens].
 
-    .. math:: (1 + (1 - c)(b - 1)) (1 + (1 - r)(q - 1))
+    .. math:: b^{1 - c} (1 + (1 - r)(q - 1))
 
-    That neighbouring tokens of one sequence choose alike is reported; the overlap r must be measured. The
-    correlation c of sequences is fitted to growth with batch. Below one sequence tokens count as they are.
+    That neighbouring tokens of one sequence choose alike is reported; the overlap r must be measured. Sequences of a
+    batch do too: the more there are, the less a further one adds. Their correlation c is fitted to growth with
+    batch, of which the power describes batch 2 and batch 32 at once. Below one sequence tokens count as they are.
     """
-    sequences = np.where(step.batch > 1.0, 1.0 + (1.0 - routing.correlation) * (step.batch - 1.0), step.batch)
-    return sequences * (1.0 + (1.0 - routing.overlap) * (step.new_tokens - 1.0))
+    return independent_sequences(step.batch, 1.0 - routing.correlation) * (
+        1.0 + (1.0 - routing.overlap) * (step.new_tokens - 1.0)
+    )
+
+
+def independent_sequences(batch: Array, independence: Array) -> Array:
+    """Sequences that choose experts as independently as a batch does, a power of it from one sequence on [1]."""
+    return np.where(np.asarray(batch) > 1.0, np.maximum(batch, 1.0) ** independence, batch)
 
 
 def awake_experts(experts: int, active_experts: int, step: Step, routing: Routing) -> Array:

@@ -17,24 +17,29 @@ from rooflinesim.workload.step import Array
 class Storage(Noun):
     """How a deployment lays out memory: devices per layer, and the cache's block and window rules.
 
-    `experts_over` devices share the experts; a stage holds `stage_share` of the layers.
+    `experts_over` devices share the experts, `head_over` the output head; a stage holds `stage_share` of the layers.
     """
 
     ranks: int = 1
     experts_over: int = 1
+    head_over: int = 1
     stage_share: float = 1.0
     block: int = 1
     has_rolling_window: bool = True
 
 
 def resident_weight_bytes(
-    model: Model, precision: Precision, ranks: int = 1, experts_over: int | None = None
+    model: Model,
+    precision: Precision,
+    ranks: int = 1,
+    experts_over: int | None = None,
+    head_over: int | None = None,
 ) -> Mapping[str, float]:
     """Bytes of weights on one device, by part; parts that are not simulated are `vision` and `draft` [B].
 
     Matrices split over the ranks as they do in `forward`; embedding and head split by vocabulary; vectors
-    and small shared projections are copied to every rank. Experts split over `experts_over` devices, which
-    are the ranks unless given.
+    and small shared projections are copied to every rank. Experts split over `experts_over` devices and the head
+    over `head_over`, which are the ranks unless given.
     """
     parts = model_parameters(model)
     sizes: dict[str, float] = dict.fromkeys(parts, 0.0)
@@ -46,7 +51,8 @@ def resident_weight_bytes(
             sizes[matrix.part] += format_of(matrix.part, precision).bytes * elements
     for part in ("embedding", "head", "other"):
         if part in parts:
-            sizes[part] += format_of(part, precision).bytes * parts[part].matrices / ranks
+            over = head_over or ranks if part == "head" else ranks
+            sizes[part] += format_of(part, precision).bytes * parts[part].matrices / over
     _add_vectors(sizes, parts, precision)
     if model.vision_parameters:
         sizes["vision"] = precision.vision.bytes * model.vision_parameters

@@ -31,7 +31,7 @@ class Pass(Noun):
 
     `ranks` devices share each layer, each for its part of every token. `replicas` such groups, each with the
     sequences of its own `step`, share the experts: every device holds `1 / expert_ranks` of them, cut into
-    `ranks x replicas / expert_ranks` slices.
+    `ranks x replicas / expert_ranks` slices. With `shards_head` false every device computes the whole head.
     """
 
     model: Model
@@ -40,6 +40,7 @@ class Pass(Noun):
     ranks: int = 1
     replicas: int = 1
     expert_ranks: int = 1
+    shards_head: bool = True
     routing: Routing = UNIFORM
 
     @property
@@ -330,7 +331,7 @@ def _attention(work: Pass, mixer: Attention, count: float) -> Op:
         kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
         activation_bytes=work.precision.activations.bytes * ends * step.tokens,
         shape=_attention_shape(
-            step,
+            work,
             read,
             elements / (mixer.key_size + mixer.value_size),
             mixer.heads / work.ranks,
@@ -339,15 +340,16 @@ def _attention(work: Pass, mixer: Attention, count: float) -> Op:
     )
 
 
-def _attention_shape(step: Step, read: Array, kv_heads: float, heads: float, width: float) -> AttentionShape:
+def _attention_shape(work: Pass, read: Array, kv_heads: float, heads: float, width: float) -> AttentionShape:
     """Shape of attention whose heads are dealt evenly over the KV heads; keys and values have `width` elements."""
     return AttentionShape(
-        batch=step.batch,
-        new_tokens=step.new_tokens,
+        batch=work.step.batch,
+        new_tokens=work.step.new_tokens,
         read_tokens=read,
         kv_heads=kv_heads,
         group=heads / kv_heads,
         pair_flops=2.0 * heads * width,
+        value_bytes=work.precision.kv_cache.bytes,
     )
 
 
@@ -380,7 +382,7 @@ def _indexer(work: Pass, mixer: Attention | LatentAttention, count: float) -> It
         form=work.precision.activations,
         flops=attend.indexer_flops(mixer, step),
         kv_bytes=work.precision.kv_cache.bytes * elements * step.batch * read,
-        shape=_attention_shape(step, read, 1.0, float(mixer.indexer.heads if mixer.indexer else 1), elements),
+        shape=_attention_shape(work, read, 1.0, float(mixer.indexer.heads if mixer.indexer else 1), elements),
     )
 
 
@@ -398,7 +400,7 @@ def _latent_attention(work: Pass, mixer: LatentAttention, count: float) -> Op:
         flops=attend.latent_attention_flops(mixer, step, work.ranks),
         kv_bytes=work.precision.kv_cache.bytes * attend.cached_elements(mixer) * step.batch * read,
         activation_bytes=work.precision.activations.bytes * ends * step.tokens,
-        shape=_attention_shape(step, read, 1.0, heads, 2.0 * mixer.latent_size + mixer.rope_size),
+        shape=_attention_shape(work, read, 1.0, heads, 2.0 * mixer.latent_size + mixer.rope_size),
     )
 
 
@@ -488,7 +490,8 @@ def _head(work: Pass) -> Iterator[Op]:
             weight_bytes=precision.mlp.bytes * model.other_parameters / work.ranks,
             shape=GemmShape(rows=work.step.tokens, inputs=1.0, outputs=model.other_parameters / work.ranks),
         )
-    columns = model.vocabulary / work.ranks
+    ranks = work.ranks if work.shards_head else 1
+    columns = model.vocabulary / ranks
     product = gemm(
         "head",
         rows=rows,
@@ -498,16 +501,16 @@ def _head(work: Pass) -> Iterator[Op]:
         activations=precision.activations,
         part="head",
     )
-    biases = precision.vectors.bytes * model.head_vector_parameters / work.ranks
+    biases = precision.vectors.bytes * model.head_vector_parameters / ranks
     yield dataclasses.replace(product, weight_bytes=product.weight_bytes + biases)
-    if work.ranks > 1:
+    if ranks > 1:
         yield Op(
             name="head.all_gather",
             kind="all_gather",
             count=1,
             form=precision.messages,
             network_bytes=precision.messages.bytes * columns * rows,
-            ranks=work.ranks,
+            ranks=ranks,
         )
     yield Op(
         name="sampling",

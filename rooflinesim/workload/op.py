@@ -46,7 +46,7 @@ class AttentionShape(Noun):
     """Queries of `new_tokens` per sequence against `read_tokens` of each sequence's cache.
 
     `group` query heads share each of the `kv_heads`; a latent cache is one KV head that all heads share. Each
-    query token with each cached token takes `pair_flops`, all heads together.
+    query token with each cached token takes `pair_flops`, all heads together. A cached value has `value_bytes`.
     """
 
     batch: Array
@@ -55,6 +55,7 @@ class AttentionShape(Noun):
     kv_heads: float
     group: float
     pair_flops: float
+    value_bytes: float = 2.0
 
 
 Shape = GemmShape | ExpertShape | AttentionShape

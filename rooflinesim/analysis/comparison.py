@@ -1,16 +1,24 @@
 """Predicted beside measured: how far apart, by any label."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
-from rooflinesim.validation.tables import Skipped
 
 SEED = 20240229
 """Seed of every sample of rows, so that two runs take the same ones."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Skipped(Noun):
+    """A row that was not predicted, and why."""
+
+    id: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -29,13 +37,21 @@ class Comparison(Noun):
     labels: Mapping[str, np.ndarray]
     skipped: tuple[Skipped, ...]
 
+    def with_labels(self, labels: Mapping[str, np.ndarray]) -> "Comparison":
+        """The same rows under other labels."""
+        return dataclasses.replace(self, labels=labels)
+
+    def with_skipped(self, skipped: tuple[Skipped, ...]) -> "Comparison":
+        """The same rows with other rows beside them that were not predicted."""
+        return dataclasses.replace(self, skipped=skipped)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Score(Noun):
     """Errors of one group: APE is abs(predicted / measured - 1), bias the median of predicted / measured - 1.
 
     `inside_band` is the share of measurements within [low, high]; `within_10` and `within_25` those with an APE of at
-    most 10 and 25 %. The roofline's are the MAPE of datasheet rates, and of 75 % of them.
+    most 10 and 25 %. The roofline's are the MAPE of datasheet rates, and of 75 % of them; None where a row has none.
     """
 
     group: str
@@ -47,8 +63,8 @@ class Score(Noun):
     inside_band: float = quantity("1")
     within_10: float = quantity("1")
     within_25: float = quantity("1")
-    roofline_mape: float = quantity("1")
-    roofline_75_mape: float = quantity("1")
+    roofline_mape: float | None = quantity("1", default=None)
+    roofline_75_mape: float | None = quantity("1", default=None)
 
 
 def score(found: Comparison, chosen: np.ndarray, group: str) -> Score | None:
@@ -73,9 +89,13 @@ def score(found: Comparison, chosen: np.ndarray, group: str) -> Score | None:
         inside_band=float(inside.mean()),
         within_10=float((size <= 0.10).mean()),
         within_25=float((size <= 0.25).mean()),
-        roofline_mape=float(np.abs(apart(found.roofline)).mean()),
-        roofline_75_mape=float(np.abs(apart(found.roofline / 0.75)).mean()),
+        roofline_mape=_known(np.abs(apart(found.roofline)).mean()),
+        roofline_75_mape=_known(np.abs(apart(found.roofline / 0.75)).mean()),
     )
+
+
+def _known(value: np.floating) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def scores(found: Comparison, by: Sequence[str]) -> tuple[Score, ...]:
@@ -126,3 +146,9 @@ def joined(parts: Sequence[Comparison]) -> Comparison:
         },
         skipped=tuple(one for part in parts for one in part.skipped),
     )
+
+
+def reasons(skipped: Sequence[Skipped], most: int = 3) -> str:
+    """The most frequent reasons for which rows were skipped, counted."""
+    counted = Counter(one.reason for one in skipped).most_common(most)
+    return "; ".join(f"{count} x {reason}" for reason, count in counted)

@@ -1,0 +1,278 @@
+"""Figures of deployments: the questions' results, drawn; several deployments lie over each other."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rooflinesim.api.answers import Counts, numbers
+from rooflinesim.errors import DomainError, RooflinesimError, UnsupportedError
+from rooflinesim.report import text
+from rooflinesim.specs.deployment import Deployment
+
+if TYPE_CHECKING:
+    from rooflinesim.analysis.comparison import Comparison
+    from rooflinesim.plots.canvas import Sheet
+
+MOST_CASES = 7
+"""Cases of one figure that colours, dashes and marks tell apart."""
+
+_CURVE_POINTS = 120
+_BAND = "The band is meant to hold 80 % of measurements."
+
+
+def plot_latency(deployments: Sequence[Deployment], *, batch: Counts = (1, 1024), context: Counts = 2048) -> "Sheet":
+    """Latency and throughput over batch, from the least to the greatest given, at each of the contexts."""
+    from rooflinesim.analysis.decode import decode
+    from rooflinesim.analysis.flips import flips
+    from rooflinesim.plots.latency import draw_latency
+
+    batches = _curve(batch, "batch")
+    contexts = _distinct(context)
+    cases = {
+        label if len(contexts) == 1 else (f"{label}, " if len(deployments) > 1 else "") + f"context {at:,.0f}": (
+            one,
+            at,
+        )
+        for label, one in _labelled(deployments).items()
+        for at in contexts
+    }
+    _few(cases)
+    has_bands = any(one.stack.bands for one in deployments)
+    return draw_latency(
+        {label: decode(one, batch=batches, context=at) for label, (one, at) in cases.items()},
+        {label: flips(one, context=at) for label, (one, at) in cases.items()},
+        caption=_caption(deployments, _at(context=contexts), _BAND if has_bands else "A bound without a band."),
+    )
+
+
+def plot_crossover(deployments: Sequence[Deployment], *, context: Counts = (128, 131072)) -> "Sheet":
+    """Flip batches over context, from the least to the greatest given."""
+    from rooflinesim.analysis.flips import flips
+    from rooflinesim.plots.crossover import draw_crossover
+
+    contexts = _curve(context, "context")
+    return draw_crossover(
+        {label: flips(one, context=contexts) for label, one in _labelled(deployments).items()},
+        caption=_caption(
+            deployments,
+            "A vertical line marks the context from which on the whole step never flips; what lies above the largest"
+            " batch that fits cannot be run.",
+        ),
+    )
+
+
+def plot_roofline(
+    deployments: Sequence[Deployment], *, batch: Counts = (1, 8, 64, 256), context: float = 2048
+) -> "Sheet":
+    """Each operation at each batch under both roofs of its device."""
+    from rooflinesim.analysis.roofline import roofline
+    from rooflinesim.plots.roofline import draw_roofline
+
+    batches = _distinct(batch)
+    shown = ", ".join(f"{one:,.0f}" for one in batches)
+    order = f"; batches {shown}, joined, from left to right" if len(batches) > 1 else f", batch {shown}"
+    return draw_roofline(
+        {label: roofline(one, batch=batches, context=context) for label, one in _labelled(deployments).items()},
+        caption=_caption(
+            deployments,
+            _at(context=[context], more=order),
+            "The area of a mark grows with its operation's share of the step; what lies below a roof is lost to fixed"
+            " times, splits and rounding.",
+        ),
+    )
+
+
+def plot_breakdown(deployments: Sequence[Deployment], *, batch: Counts | None = None, context: float = 2048) -> "Sheet":
+    """Time of a step by part and by cause: over batch for one deployment, else at the first batch.
+
+    Two deployments are drawn as the way from the first to the second.
+    """
+    from rooflinesim.analysis.breakdown import breakdown, difference
+    from rooflinesim.plots.breakdown import draw_breakdown, draw_breakdowns, draw_waterfall
+
+    note = (
+        "An operation's time counts as that of its reads or its math, whichever take longer; what it takes beyond"
+        " is kernel overhead."
+    )
+    if len(deployments) == 1:
+        batches = _curve((1, 256) if batch is None else batch, "batch")
+        found = breakdown(deployments[0], batch=batches, context=context)
+        return draw_breakdown(found, caption=_caption(deployments, _at(context=[context]), note))
+    first = _distinct(1 if batch is None else batch)[0]
+    results = {label: breakdown(one, batch=first, context=context) for label, one in _labelled(deployments).items()}
+    caption = _caption(deployments, _at(context=[context], more=f", batch {first:,.0f}"), note)
+    if len(results) > 2:
+        return draw_breakdowns(results, caption=caption)
+    (one, its), (other, others) = results.items()
+    return draw_waterfall(difference(its, others), labels=(one, other), caption=caption)
+
+
+def plot_memory(deployments: Sequence[Deployment], *, batch: int = 1, context: int = 2048) -> "Sheet":
+    """Byte ledger of one device beside its capacity."""
+    from rooflinesim.analysis.memory import memory
+    from rooflinesim.plots.memory import draw_memory
+
+    return draw_memory(
+        {label: memory(one, batch=batch, context=context) for label, one in _labelled(deployments).items()},
+        caption=_caption(deployments, _at(context=[context], more=f", batch {batch:,}")),
+    )
+
+
+def plot_pareto(
+    splits: Sequence[Sequence[Deployment]],
+    *,
+    batch: Counts = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
+    context: float = 2048,
+) -> "Sheet":
+    """Tokens per second and user against tokens per second and device, over batch and split.
+
+    Parameters
+    ----------
+    splits : for each case its deployments, which differ in how they are spread over devices
+    """
+    from rooflinesim.analysis.pareto import pareto
+    from rooflinesim.plots.pareto import draw_pareto
+
+    firsts = [dataclasses.replace(case[0], tensor_parallel=1) for case in splits]
+    batches = _distinct(batch)
+    note = "Numbers are batches of one replica." if len(splits) == 1 else "Marks of one line differ in batch."
+    return draw_pareto(
+        {
+            label: pareto(case, batch=batches, context=context)
+            for (label, _), case in zip(_labelled(firsts).items(), splits, strict=True)
+        },
+        caption=_caption(
+            firsts, _at(context=[context], more=f", batches {batches[0]:,.0f} to {batches[-1]:,.0f}"), note
+        ),
+    )
+
+
+def plot_validation(found: "Comparison", *, by: str | None = None, caption: str) -> "Sheet":
+    """Predicted against measured times, coloured by a label.
+
+    Raises
+    ------
+    DomainError : if there is no such label, or nothing to draw.
+    """
+    from rooflinesim.analysis.comparison import scores
+    from rooflinesim.plots.validation import MeasuredPoints, draw_validation
+
+    if not found.measured.size:
+        raise DomainError("no row could be predicted, so there is nothing to draw")
+    if by is not None and by not in found.labels:
+        raise DomainError(f"no column {by!r} to group by; there are {', '.join(found.labels)}")
+    group = np.full(found.measured.size, "all") if by is None else found.labels[by].astype(str)
+    points = MeasuredPoints(
+        measured=found.measured, predicted=found.predicted, low=found.low, high=found.high, group=group
+    )
+    labels = {
+        one.group: f"{one.group} ({one.n:,}; MAPE {text.percent(one.mape)}, {text.percent(one.inside_band)} inside)"
+        for one in scores(found, [] if by is None else [by])
+    }
+    reading = "Bands are meant to hold 80 % of measurements; marks on the edges of the lower axes lie beyond them."
+    return draw_validation(points, caption=f"{caption} {reading}", labels=labels)
+
+
+def compared_files(files: Sequence[Path]) -> "Comparison":
+    """Measured deployments of files beside their predictions, each by the stack of its own engine.
+
+    Raises
+    ------
+    FileError : if a file cannot be read.
+    UnsupportedError : if a file holds measurements of another kind.
+    """
+    from rooflinesim.analysis.comparison import joined
+    from rooflinesim.api.measured import compared
+    from rooflinesim.validation.published import measured_runs
+    from rooflinesim.validation.tables import read_table
+
+    parts = []
+    for file in files:
+        table = read_table(file)
+        if table.kind != "deployments":
+            raise UnsupportedError(f"{file}: only files of measured deployments are drawn, but this holds {table.kind}")
+        runs, skipped = measured_runs(table)
+        found = compared(runs)
+        parts.append(dataclasses.replace(found, skipped=(*table.skipped, *skipped, *found.skipped)))
+    return joined(parts)
+
+
+def remarks(deployments: Sequence[Deployment]) -> list[str]:
+    """What a reader must know about deployments before trusting their figure, each thing once."""
+    return list(dict.fromkeys(note for one in deployments for note in text.deployment_notes(one)))
+
+
+def possible_splits(deployments: Sequence[Deployment]) -> list[Deployment]:
+    """Deployments whose model can be spread like that.
+
+    Raises
+    ------
+    RooflinesimError : if none can, with the reason of the last.
+    """
+    from rooflinesim.analysis.timing import step_ops
+    from rooflinesim.workload.step import Step
+
+    found, problem = [], None
+    for one in deployments:
+        try:
+            step_ops(one, Step())
+            found.append(one)
+        except RooflinesimError as error:
+            problem = error
+    if not found and problem:
+        raise problem
+    return found
+
+
+def _labelled(deployments: Sequence[Deployment]) -> dict[str, Deployment]:
+    """Deployments by what tells them apart.
+
+    Raises
+    ------
+    DomainError : if there is none, or more than can be told apart.
+    """
+    if not deployments:
+        raise DomainError("nothing to draw; give at least one deployment")
+    labels = text.telling_labels(deployments)
+    found = dict(zip(labels, deployments, strict=True))
+    if len(found) < len(deployments):
+        raise DomainError("two of the deployments are the same; give each once")
+    _few(found)
+    return found
+
+
+def _few(cases: dict[str, Any]) -> None:
+    if len(cases) > MOST_CASES:
+        raise DomainError(f"{len(cases)} cases in one figure cannot be told apart; give at most {MOST_CASES}")
+
+
+def _distinct(counts: Counts) -> np.ndarray:
+    """Values of an axis in rising order."""
+    return np.unique(np.asarray(numbers(counts), dtype=np.float64))
+
+
+def _curve(counts: Counts, name: str) -> np.ndarray:
+    """The values given, and between the least and the greatest so many that a smooth curve results.
+
+    Raises
+    ------
+    DomainError : if there is only one, or one below 1.
+    """
+    given = np.unique(np.asarray(numbers(counts), dtype=np.float64))
+    if given.size < 2 or given[0] < 1:
+        raise DomainError(f"{name}: a curve needs at least two values from 1 on; give a range, like 1:256")
+    between = np.round(np.geomspace(given[0], given[-1], _CURVE_POINTS))
+    return np.unique(np.concatenate([given, between]))
+
+
+def _at(*, context: Iterable[float], more: str = "") -> str:
+    values = ", ".join(f"{one:,.0f}" for one in context)
+    return f"Context {values} tokens{more}."
+
+
+def _caption(deployments: Sequence[Deployment], *sentences: str) -> str:
+    """What a figure rests on: every deployment in a line of its own, and how to read it."""
+    return "\n".join([*map(text.deployment_line, deployments), " ".join(sentences)])

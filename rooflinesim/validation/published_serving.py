@@ -1,0 +1,186 @@
+"""Rows of serving benchmarks as facts: time per output token and to the first one at a concurrency."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from rooflinesim.analysis.comparison import Skipped
+from rooflinesim.errors import UnsupportedError
+from rooflinesim.validation.published import Layout, MeasuredRun
+from rooflinesim.validation.tables import Table, number
+
+_PRECISIONS = {
+    "": ("bf16", "weights assumed bf16: not stated"),
+    "bf16": ("bf16", ""),
+    "fp8": ("fp8", ""),
+    "fp4": ("nvfp4", ""),
+    "nvfp4": ("nvfp4", ""),
+    "int4": (None, "int4 is read as the checkpoint's own format"),
+}
+"""Number formats by the table's precision, with what was assumed."""
+
+
+def serving_runs(table: Table) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
+    """Times per output token and to the first token of a table of serving benchmarks; rows that are none, with why."""
+    runs: list[MeasuredRun] = []
+    skipped = list(table.skipped)
+    for row in table.rows:
+        try:
+            runs.extend(_runs(row))
+        except UnsupportedError as error:
+            skipped.append(Skipped(id=row["id"], reason=str(error)))
+    kept, repeated = _distinct(runs)
+    return kept, (*skipped, *repeated)
+
+
+SERVING = "serving benchmarks"
+"""Source of all rows of such tables."""
+
+TWIN = 1.2
+"""Ratio of two times of one setup from which they are not the same work [1]."""
+
+
+def _distinct(runs: Sequence[MeasuredRun]) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
+    """Runs without repeats, and without those that did less work per token than another run of the same setup.
+
+    Tables of serving benchmarks do not say whether multi-token prediction was on. Of two times per token of one setup
+    that are further apart than noise, only the longest can be that of plain decoding.
+    """
+    setups: dict[tuple[object, ...], list[MeasuredRun]] = defaultdict(list)
+    for run in runs:
+        setup = (run.device, run.engine, run.model, run.weights, run.layout, run.serving, run.batch)
+        setups[*setup, run.prompt, run.output].append(run)
+    kept, skipped = [], []
+    for same in setups.values():
+        slowest = max(run.time for run in same)
+        seen: dict[float, str] = {}
+        for run in same:
+            if run.time in seen:
+                skipped.append(Skipped(id=run.id, reason=f"the same measurement as {seen[run.time]}"))
+            elif "first_token" not in run.serving and slowest > TWIN * run.time:
+                reason = (
+                    f"the same setup also took {slowest / run.time:.2f} times as long:"
+                    " multi-token prediction was probably on, which the table does not say"
+                )
+                skipped.append(Skipped(id=run.id, reason=reason))
+            else:
+                kept.append(run)
+            seen[run.time] = run.id
+    return tuple(kept), tuple(skipped)
+
+
+def _runs(row: Mapping[str, str]) -> list[MeasuredRun]:
+    """Both times of one row.
+
+    Raises
+    ------
+    UnsupportedError : with the reason why it cannot be used.
+    """
+    is_disaggregated = row.get("mode", "agg").strip().lower().startswith("disagg")
+    layout, layout_note = serving_layout(row, is_disaggregated)
+    requests = _concurrency(row, layout, is_disaggregated)
+    precision = row["precision"].strip().lower()
+    if precision not in _PRECISIONS:
+        raise UnsupportedError(
+            f"precision {row['precision']!r} is not known; give {', '.join(filter(None, _PRECISIONS))}"
+        )
+    weights, note = _PRECISIONS[precision]
+    prompt, output = number(row["isl"]), number(row["osl"])
+    if not prompt or not output or min(prompt, output) <= 0:
+        raise UnsupportedError(f"isl {row['isl']!r} and osl {row['osl']!r} are no lengths in tokens")
+    context = prompt + output / 2.0
+    measured = {"tpot_ms": number(row["tpot_ms"]), "ttft_ms": number(row["ttft_ms"])}
+    bad = [name for name, value in measured.items() if value is not None and value <= 0]
+    if bad:
+        raise UnsupportedError(f"{bad[0]} {row[bad[0]]!r} is no positive number")
+    found = []
+    for metric, value in measured.items():
+        if value is None:
+            continue
+        is_first = metric == "ttft_ms"
+        found.append(
+            MeasuredRun(
+                id=f"{row['id']}:{metric.removesuffix('_ms')}",
+                labels={
+                    **row,
+                    "source": SERVING,
+                    "source_id": f"{row['backend']} {row.get('backend_version', '')}".strip(),
+                    "kind": "serving",
+                    "metric": metric,
+                    "engine": row["backend"],
+                    "model": row["model_path"],
+                    "notes": "",
+                },
+                device=row["gpu"],
+                engine=row["backend"],
+                year=None,
+                model=row["model_path"],
+                weights=weights,
+                kv_cache="fp8" if weights in ("fp8", "nvfp4") else None,
+                layout=layout,
+                serving="queued_first_token" if is_first else ("decode" if is_disaggregated else "closed_loop"),
+                batch=max(1.0, requests / layout.replicas),
+                prompt=prompt,
+                output=output,
+                context=context,
+                time=value * 1e-3,
+                notes=tuple(filter(None, (note, layout_note))),
+            )
+        )
+    if not found:
+        raise UnsupportedError("neither tpot_ms nor ttft_ms is given")
+    return found
+
+
+def serving_layout(row: Mapping[str, str], is_disaggregated: bool) -> tuple[Layout, str]:
+    """How a benchmark's devices are used while they decode, and what was assumed.
+
+    Experts are spread over all devices of a group. Where a table's device count is the product of equal
+    tensor and expert ranks of the experts, the group has been counted twice: it is as large as one of them.
+
+    Raises
+    ------
+    UnsupportedError : if no tensor parallelism is stated.
+    """
+    start = "decode_" if is_disaggregated else ""
+
+    def count(name: str) -> int:
+        return int(number(row.get(start + name)) or 0)
+
+    tensor, data = count("tp_size"), max(1, count("attention_dp_size"))
+    if tensor < 1:
+        raise UnsupportedError(f"{start}tp_size {row.get(start + 'tp_size')!r} is no number of devices")
+    slices, expert = count("moe_tp_size"), max(1, count("moe_ep_size"))
+    note = ""
+    if slices == expert > 1 and tensor * data == slices * expert:
+        note = f"{tensor * data} devices are read as {expert}: tensor and expert ranks of one group were multiplied"
+        tensor, data = (expert, 1) if data == 1 else (1, expert)
+    return (
+        Layout(
+            tensor=tensor,
+            pipeline=max(1, count("pp_size")),
+            expert=min(expert, tensor * data),
+            data=data,
+            replicas=max(1, count("num_workers")),
+            is_disaggregated=is_disaggregated,
+        ),
+        note,
+    )
+
+
+def _concurrency(row: Mapping[str, str], layout: Layout, is_disaggregated: bool) -> float:
+    """Requests in flight, of all replicas together: as the id says, else by the batch of each attention rank.
+
+    Raises
+    ------
+    UnsupportedError : if neither is stated.
+    """
+    named = re.search(r"_c(\d+)(?:_|$)", row["id"])
+    if named:
+        return float(named[1])
+    start = "decode_" if is_disaggregated else ""
+    ranks = max(1.0, number(row.get(start + "attention_dp_size")) or 1.0)
+    batch = number(row.get(start + "batch_size"))
+    if batch is None or batch < 1:
+        raise UnsupportedError("neither the id (_cN_) nor the batch size says how many requests ran")
+    return batch * ranks * layout.replicas

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,9 @@ STREAMING_CACHE = 512.0
 DEVICE_COUNTS = (1, 2, 4, 8)
 """Devices of one host that a run may have used where its row does not say."""
 
+FEWEST_BATCHES = 3
+"""Batches from which runs are a series."""
+
 USABLE_SHARE = 0.92
 """Share of device memory that weights and caches may take [1]."""
 
@@ -57,11 +60,15 @@ class Layout(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LaidOutRun(Noun):
-    """A measured run, and the speculation of the catalogue that it stands for."""
+    """A measured run, and the speculation of the catalogue that it stands for.
+
+    `emitted` tokens per round were published, else `anchor` is the run of the same series from which they follow.
+    """
 
     run: SpeculativeRun
     speculation: Speculation
-    emitted: float
+    emitted: float | None
+    anchor: str | None
 
 
 def laid_out(
@@ -79,19 +86,41 @@ def laid_out(
     for run in runs:
         counts[_counted_together(run)].append(run)
     devices = {key: _device_count(members) for key, members in counts.items()}
+    anchors = series_anchors(runs)
     for run in runs:
         try:
-            if run.acceptance is None:
+            if run.acceptance is None and run.id not in anchors:
                 raise UnsupportedError("no acceptance is published for this row")
             layout = _layout(run, devices[_counted_together(run)])
             speculation = speculation_of(run, layout, (stack or stack_of)(run))
-            deepest = run.passes or run.drafted
-            emitted = float(tokens_per_round(run.acceptance, deepest))
+            emitted = None
+            if run.acceptance is not None:
+                emitted = float(tokens_per_round(run.acceptance, run.passes or run.drafted))
         except RooflinesimError as error:
             skipped.append(Skipped(id=run.id, reason=str(error)))
             continue
-        found.append(LaidOutRun(run=run, speculation=speculation, emitted=emitted))
+        found.append(LaidOutRun(run=run, speculation=speculation, emitted=emitted, anchor=anchors.get(run.id)))
     return tuple(found), tuple(skipped)
+
+
+def series_anchors(runs: Sequence[SpeculativeRun]) -> dict[str, str]:
+    """Runs without a published acceptance that differ in batch alone, each with the run of the smallest batch.
+
+    All of a series keep equally many tokens per round, so that one row tells them for the others. A series has three
+    batches or more.
+    """
+    series: dict[tuple[object, ...], list[SpeculativeRun]] = defaultdict(list)
+    for run in runs:
+        if run.acceptance is None and run.harness == "engine":
+            task = run.labels.get("task", "")
+            key = (*_counted_together(run), run.draft, run.drafted, run.passes, run.context, task)
+            series[key].append(run)
+    anchors: dict[str, str] = {}
+    for members in series.values():
+        if len({run.batch for run in members}) >= FEWEST_BATCHES:
+            first = min(members, key=lambda run: run.batch)
+            anchors.update((run.id, first.id) for run in members)
+    return anchors
 
 
 def _counted_together(run: SpeculativeRun) -> tuple[str, ...]:
@@ -114,6 +143,10 @@ def device_of(run: SpeculativeRun) -> tuple[str, int | None]:
     ------
     UnknownNameError : if the device is not stated.
     """
+    otherwise = re.search(r"caption says ([\w-]+): AMBIGUOUS", run.device)
+    if otherwise:
+        # Two versions of a paper name two devices: the first version's, on which speed-ups over batch are possible.
+        return device_reading(otherwise[1]).name, run.devices
     by_size = re.findall(r"(?:uses|,)\s*([^,()]+?) for (\d+)B", run.device)
     if not by_size:
         return device_reading(run.device).name, run.devices
@@ -271,31 +304,59 @@ def round_ratio(times: RoundTimes) -> np.ndarray:
     return np.asarray(whole / times.plain_step_time)
 
 
-def task_tokens(row: LaidOutRun) -> float:
-    """Tokens per round on the row's task: the published mean, moved where it is one over all tasks [tokens]."""
-    kept = (row.emitted - 1.0) * task_share(row.run)
-    return 1.0 + min(kept, row.run.passes or row.run.drafted)
+def emitted_tokens(rows: Sequence[LaidOutRun], ratios: np.ndarray) -> np.ndarray:
+    """Tokens per round of runs, shape (rows,) [tokens].
+
+    The published mean, moved to the row's task where it is one over all tasks; in a series those with which the
+    anchor's round of so many plain steps gains what was measured.
+    """
+    place = {row.run.id: index for index, row in enumerate(rows)}
+    emitted = np.zeros(len(rows))
+    for index, row in enumerate(rows):
+        if row.emitted is not None:
+            kept = (row.emitted - 1.0) * task_share(row.run)
+            emitted[index] = 1.0 + min(kept, row.run.passes or row.run.drafted)
+        elif row.anchor is not None:
+            anchor = place[row.anchor]
+            emitted[index] = rows[anchor].run.speedup * ratios[anchor]
+    return emitted
 
 
 def compared_speedups(runs: Sequence[SpeculativeRun], stack: Stack | None = None) -> SpeedupComparison:
-    """Measured speed-ups beside predicted ones, by the runs' own engines' stacks or by one given."""
-    rows, skipped = laid_out(runs, None if stack is None else lambda _: stack)
-    emitted = np.array([task_tokens(row) for row in rows])
-    predicted = emitted / round_ratio(rounds_of(rows))
+    """Measured speed-ups beside predicted ones, by the runs' own engines' stacks or by one given.
+
+    Anchors of series are left out: they hold no prediction.
+    """
+    laid, skipped = laid_out(runs, None if stack is None else lambda _: stack)
+    ratios = round_ratio(rounds_of(laid))
+    speedups = emitted_tokens(laid, ratios) / ratios
+    kept = np.array([row.anchor != row.run.id for row in laid], dtype=bool)
+    said = "no acceptance is published for this row; those of its series are read from it"
+    anchors = [Skipped(id=row.run.id, reason=said) for row in laid if row.anchor == row.run.id]
+    rows = [row for row, is_kept in zip(laid, kept, strict=True) if is_kept]
+    predicted = speedups[kept]
     laws = [row.speculation.target.stack.speculation for row in rows]
-    published = np.array([row.emitted for row in rows])
-    passes = np.array([row.run.passes for row in rows])
+    measured = {run.id: run.speedup for run in runs}
+    simple = [_simple_rules(row, measured) for row in rows]
     return SpeedupComparison(
         ids=np.array([row.run.id for row in rows], dtype=object),
         measured=np.array([row.run.speedup for row in rows]),
         predicted=predicted,
         low=predicted * np.array([law.speedup_low for law in laws]),
         high=predicted * np.array([law.speedup_high for law in laws]),
-        leviathan=np.asarray(constant_cost_speedup(published, passes, np.array([_cost_ratio(row) for row in rows]))),
-        constant=CONSTANT_SHARE * published,
+        leviathan=np.array([leviathan for leviathan, _ in simple]),
+        constant=np.array([constant for _, constant in simple]),
         labels=_labels(rows),
-        skipped=skipped,
+        skipped=(*skipped, *anchors),
     )
+
+
+def _simple_rules(row: LaidOutRun, measured: Mapping[str, float]) -> tuple[float, float]:
+    """Leviathan's formula and the constant share; neither knows of batch, so that a series stays at its anchor."""
+    if row.emitted is None:
+        return measured[row.anchor or row.run.id], measured[row.anchor or row.run.id]
+    ratio = constant_cost_speedup(row.emitted, row.run.passes, _cost_ratio(row))
+    return float(ratio), CONSTANT_SHARE * row.emitted
 
 
 def _cost_ratio(row: LaidOutRun) -> float:

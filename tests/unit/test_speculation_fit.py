@@ -34,6 +34,7 @@ def made(rows: int, harness: str, seed: int) -> RoundParts:
         harness=np.array([harness] * rows),
         family=np.array(["head"] * rows),
         task=np.full(rows, -1),
+        anchor=np.full(rows, -1),
     )
 
 

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rooflinesim.api.answers import Counts, numbers
-from rooflinesim.errors import DomainError, RooflinesimError, UnsupportedError
+from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import text
 from rooflinesim.specs.deployment import Deployment
 
@@ -174,30 +173,6 @@ def plot_validation(found: "Comparison", *, by: str | None = None, caption: str)
     }
     reading = "Bands are meant to hold 80 % of measurements; marks on the edges of the lower axes lie beyond them."
     return draw_validation(points, caption=f"{caption} {reading}", labels=labels)
-
-
-def compared_files(files: Sequence[Path]) -> "Comparison":
-    """Measured deployments of files beside their predictions, each by the stack of its own engine.
-
-    Raises
-    ------
-    FileError : if a file cannot be read.
-    UnsupportedError : if a file holds measurements of another kind.
-    """
-    from rooflinesim.analysis.comparison import joined
-    from rooflinesim.api.measured import compared
-    from rooflinesim.validation.published import measured_runs
-    from rooflinesim.validation.tables import read_table
-
-    parts = []
-    for file in files:
-        table = read_table(file)
-        if table.kind != "deployments":
-            raise UnsupportedError(f"{file}: only files of measured deployments are drawn, but this holds {table.kind}")
-        runs, skipped = measured_runs(table)
-        found = compared(runs)
-        parts.append(dataclasses.replace(found, skipped=(*table.skipped, *skipped, *found.skipped)))
-    return joined(parts)
 
 
 def remarks(deployments: Sequence[Deployment]) -> list[str]:

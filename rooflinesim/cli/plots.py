@@ -1,5 +1,6 @@
 """The command that draws: `plot KIND MODEL... --gpu GPU... -o FILE`."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ from rooflinesim.cli import options
 from rooflinesim.cli.output import say
 
 if TYPE_CHECKING:
+    from rooflinesim.analysis.comparison import Comparison
     from rooflinesim.plots.canvas import FigureFormat, Sheet
     from rooflinesim.specs.deployment import Deployment
 
@@ -67,23 +69,16 @@ def plot(
     quiet: options.Quiet = False,
 ) -> None:
     """Draw a figure: operations under the roofs, curves over batch or context, what the time goes to, what fits."""
-    import logging
-    import os
-
-    # A backend that opens windows, or that there is none of, has no say in what goes into a file; and the news of
-    # font caches and settings is none here.
-    os.environ["MPLBACKEND"] = "agg"
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from rooflinesim.plots.canvas import form_of
-
-    form = form_of(output)
+    form = figure_form(output)
     if kind is FigureKind.validation:
-        figure = _comparison([Path(name) for name in names], by)
+        from rooflinesim.api.validate import validate
+
+        figure = comparison_figure(validate(against=names).result, names, by)
         notes = list[str]()
     else:
         asked, notes = _deployments(names, gpu, stack, memory, routing, weights=weights, kv=kv)
         figure = _figure(kind, asked, batch=batch, context=context, tp=tp)
-    _write(figure, form, output)
+    write_figure(figure, form, output)
     if not quiet:
         say(dict.fromkeys(notes))
 
@@ -162,17 +157,30 @@ def _reaches(one: "Deployment", ranks: int, tp: str | None) -> bool:
     return tp is not None or ranks <= reach_of(one.hardware)
 
 
-def _comparison(files: list[Path], by: str | None) -> "Sheet":
-    """Predicted against measured, from files of measured deployments."""
+def figure_form(path: Path) -> "FigureFormat":
+    """Format of a figure's file, asked for before anything is computed; what draws is made ready for files."""
+    import logging
+    import os
+
+    # A backend that opens windows, or that there is none of, has no say in what goes into a file; and the news of
+    # font caches and settings is none here.
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from rooflinesim.plots.canvas import form_of
+
+    return form_of(path)
+
+
+def comparison_figure(found: "Comparison", files: Sequence[str], by: str | None) -> "Sheet":
+    """Predicted against measured, with the files that hold the measurements in the caption."""
     from rooflinesim.api import plots
 
-    found = plots.compared_files(files)
     skipped = f", {len(found.skipped):,} skipped" if found.skipped else ""
-    names = ", ".join(file.name for file in files)
+    names = ", ".join(Path(file).name for file in files)
     return plots.plot_validation(found, by=by, caption=f"{names}: {found.ids.size:,} rows{skipped}.")
 
 
-def _write(figure: "Sheet", form: "FigureFormat", output: Path) -> None:
+def write_figure(figure: "Sheet", form: "FigureFormat", output: Path) -> None:
     """Put a figure into a file, and say what its letters lack."""
     from rooflinesim.plots.canvas import missing_letters, rendered
     from rooflinesim.report.files import write_bytes

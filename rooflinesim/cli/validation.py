@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rooflinesim.cli import options
+from rooflinesim.cli import options, plots
 from rooflinesim.cli.output import present, write_out
 
 
@@ -83,17 +83,22 @@ def validate(
     if not wanted:
         raise UnsupportedError("validate: nothing to compare with; give --against FILE or --against published")
     limit_share = None if fail_above is None else options.one_share(fail_above, "--fail-above")
+    columns = tuple(filter(None, (by or "").split(",")))
+    figure_form = None if plot is None else plots.figure_form(plot)
     from rooflinesim.api import validate as api
     from rooflinesim.config import load_stack
 
     with _bar("reading", quiet) as progress:
         answer = api.validate(
             against=wanted,
-            by=tuple(filter(None, (by or "").split(","))),
+            by=columns,
             limit=limit,
             stack=load_stack(stack) if stack else None,
             progress=lambda done, whole: progress("files", done, whole),
         )
+    if plot is not None and figure_form is not None:
+        figure = plots.comparison_figure(answer.result, wanted, columns[0] if columns else "regime")
+        plots.write_figure(figure, figure_form, plot)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
     if limit_share is not None and answer.summary["mape"] > limit_share:
         sys.stderr.write(f"failed: MAPE {answer.summary['mape']:.1%} is above {limit_share:.1%}\n")

@@ -181,8 +181,14 @@ def drafting_notes(speculation: Speculation, drafting: Drafting) -> list[str]:
         notes.append(f"a draft pass takes {speculation.draft_cost_ratio:g} of a plain step, as given, not modelled")
     if speculation.draft_pass_time is not None:
         notes.append(f"a draft pass takes {format_quantity(speculation.draft_pass_time, 's')}, as given, not modelled")
+    law = target.stack.speculation
+    if any(group.moe for group in target.model.layers) and law.expert_overlap:
+        notes.append(
+            f"tokens of one draft are taken to choose experts alike by {law.expert_overlap:.0%}"
+            f" ({target.stack.source_of('speculation')})"
+        )
     if any(group.recurrent for group in target.model.layers):
-        kept = target.stack.speculation.recurrent_state == "kept"
+        kept = law.recurrent_state == "kept"
         words = (
             "keeps a state per verified token, to roll back"
             if kept

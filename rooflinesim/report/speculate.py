@@ -246,7 +246,7 @@ def _schedule_view(one: "SpeculationPlan", memory: "DraftMemory", goodput: "Good
     return View(
         lines=[
             f"Schedule at context {one.context:,.0f} and acceptance {one.acceptance_rate:.3g}, within"
-            f" {text.percent(SLACK)} of the best (JSON has the exact one too):"
+            f" {SLACK:.0%} of the best (JSON has the exact one too):"
         ],
         headers=["batch", "draft" if rows and one.schedule[0].tree_nodes is None else "tree", "speed-up"],
         rows=rows,
@@ -336,9 +336,12 @@ def explanation_view(found: "RoundExplanation") -> View:
         for name, terms in parts
         if terms
     ]
+    if found.draft is None and found.draft_time:
+        given = text.milliseconds(found.draft_time)
+        rows.append(["draft passes, as given", "-", "-", "-", "-", given, f"{found.draft_time / plain:.3f}"])
     if found.refill_time:
         refill = text.milliseconds(found.refill_time)
-        rows.append(["pass after full acceptance", "", "", "", "", refill, f"{found.refill_time / plain:.3f}"])
+        rows.append(["pass after full acceptance", "-", "-", "-", "-", refill, f"{found.refill_time / plain:.3f}"])
     if found.round_overhead_time:
         rest = text.milliseconds(found.round_overhead_time)
         rows.append(["rest of the round", "-", "-", "-", rest, rest, f"{found.round_overhead_time / plain:.3f}"])
@@ -382,6 +385,13 @@ def explanation_lines(found: "RoundExplanation") -> Iterator[str]:
         }
         most = max(terms, key=lambda name: terms[name])
         yield f"Verifying takes {text.percent(grown)} more than a plain step, most of it {most}."
+    if found.plain_experts is not None and found.verified_experts is not None:
+        yield (
+            f"A step wakes {found.plain_experts:.1f} experts of a layer, verifying {found.verified_experts:.1f}: their"
+            " weights are read besides."
+        )
+    if found.flipped:
+        yield f"Memory binds these in a step, math when verifying: {', '.join(found.flipped)}."
 
 
 def explanation_summary(found: "RoundExplanation") -> dict[str, Any]:
@@ -405,6 +415,7 @@ def explanation_summary(found: "RoundExplanation") -> dict[str, Any]:
         "plain_step": terms(found.plain),
         "verification": terms(found.verification),
         "draft_passes": terms(found.draft),
+        "draft_time_s": found.draft_time,
         "refill_time_s": found.refill_time,
         "round_overhead_time_s": found.round_overhead_time,
         "speedup_if_a_round_cost_one_step": found.bare_speedup,
@@ -413,4 +424,7 @@ def explanation_summary(found: "RoundExplanation") -> dict[str, Any]:
         "speedup_with_collectives": found.with_network,
         "speedup_with_refill": found.with_refill,
         "speedup": found.speedup,
+        "experts_of_a_step": found.plain_experts,
+        "experts_of_a_verification": found.verified_experts,
+        "turned_compute_bound": list(found.flipped),
     }

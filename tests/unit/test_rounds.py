@@ -230,8 +230,8 @@ def test_recurrent_states_are_rolled_back_or_replayed(state: str, factor: float)
 
 
 def test_verifying_wakes_more_experts_of_a_mixture_worst_at_a_few_sequences() -> None:
-    # 256 experts, 8 per token, uniform, beside large dense parts: four tokens of one user wake 30 in place of 8, those of
-    # four users 101 in place of 30; from 64 users on nearly all are awake anyway.
+    # 256 experts, 8 per token, uniform, beside large dense parts: four tokens of one user wake 30 in place of 8, those
+    # of four users 101 in place of 30; from 64 users on nearly all are awake anyway.
     target = deployed(load_model("deepseek-v3"), load_hardware("h200"), ranks=8)
     speculation = Speculation(target=target, method=PromptLookup())
     found = [times(speculation, batch, 500.0, 3.0) for batch in (1.0, 4.0, 64.0)]

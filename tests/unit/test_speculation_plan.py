@@ -77,6 +77,7 @@ def test_the_short_schedule_gives_away_little_in_fewer_ranges() -> None:
     for row in found.short_schedule:
         own = rate[row.batch_from - 1 : row.batch_to]
         assert np.all(own[:, row.draft_length] >= (1 - SLACK) * own.max(axis=1))
+        assert np.all(own[:, row.draft_length] >= own[:, 0])
 
 
 def all_trees(nodes: int, children: int) -> list[Tree]:

@@ -12,16 +12,18 @@ from rooflinesim.analysis.speculation.methods import (
     draft_of,
     first_pass_of,
     verification_ops,
+    verification_routing,
     verified_rows,
 )
 from rooflinesim.analysis.speculation.rounds import overhead_time, pass_cost
 from rooflinesim.analysis.speculation.speculate import SpeculateResult
-from rooflinesim.analysis.timing import step_ops
+from rooflinesim.analysis.timing import step_op_costs, step_ops
 from rooflinesim.cost.machine import Machine, machine_of
 from rooflinesim.cost.step import op_costs, step_cost
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
+from rooflinesim.workload.experts import awake_experts
 from rooflinesim.workload.op import Op
 from rooflinesim.workload.step import Step
 
@@ -51,9 +53,11 @@ class RoundExplanation(Noun):
     """Terms of one round against a plain step.
 
     `draft` holds the `draft_passes` of every round, None where none runs or its cost is given; `refill_time` is that of
-    the pass after full acceptance, as often as it is needed. The speed-ups count costs one after another: weights and
-    caches alone, then activations, collectives, refills, and all overheads, the last being the answer. `bare_speedup`
-    would be reached if a round cost one plain step.
+    the pass after full acceptance, as often as it is needed, and `draft_time` all of them. The speed-ups count costs
+    one after another: weights and caches alone, then activations, collectives, refills, and all overheads, the last
+    being the answer. `bare_speedup` would be reached if a round cost one plain step. `plain_experts` and
+    `verified_experts` are those of a layer that a step and a verification wake, None without experts; `flipped` names
+    the operations that memory binds in a step and math in the verification.
     """
 
     batch: float = quantity("1")
@@ -63,6 +67,7 @@ class RoundExplanation(Noun):
     verification: PassTerms
     draft: PassTerms | None
     draft_passes: float = quantity("1")
+    draft_time: float = quantity("s")
     refill_time: float = quantity("s")
     round_overhead_time: float = quantity("s")
     bare_speedup: float = quantity("1")
@@ -71,6 +76,9 @@ class RoundExplanation(Noun):
     with_network: float | None = quantity("1")
     with_refill: float | None = quantity("1")
     speedup: float = quantity("1")
+    plain_experts: float | None = quantity("1")
+    verified_experts: float | None = quantity("1")
+    flipped: tuple[str, ...]
 
 
 def pass_terms(ops: Sequence[Op], machine: Machine, time: float) -> PassTerms:
@@ -108,7 +116,8 @@ def explain_round(
     rows = float(np.max(verified_rows(method, np.float64(tokens))))
     step = Step(batch=batch, context=context, new_tokens=rows)
     ops = verification_ops(speculation, step, routing) if tokens else step_ops(target, step, routing)
-    verification = _terms_of(ops, machine, speculation, batch, rows)
+    share = target.stack.speculation.verify_token_share * tokens
+    verification = _terms_of(ops, machine, speculation, batch, rows, share * plain.time)
     draft = None if speculation.is_measured or not passes else _draft_terms(speculation, batch, context, shape, routing)
     overhead = float(np.max(overhead_time(speculation, np.float64(batch), shape))) if tokens else 0.0
     emitted = float(result.tokens_per_round[index])
@@ -133,6 +142,7 @@ def explain_round(
         verification=verification,
         draft=draft,
         draft_passes=passes if draft_of(method) or speculation.is_measured else 0.0,
+        draft_time=float(result.draft_time[index]),
         refill_time=refill,
         round_overhead_time=overhead,
         bare_speedup=emitted,
@@ -141,14 +151,50 @@ def explain_round(
         with_network=gain("streaming_time", "activation_time", "network_time"),
         with_refill=gain("streaming_time", "activation_time", "network_time", refilled=refill),
         speedup=float(result.speedup[index]),
+        plain_experts=_awake(speculation, Step(batch=batch), routing),
+        verified_experts=_awake(
+            speculation, Step(batch=batch, new_tokens=rows), routing or verification_routing(target)
+        )
+        if tokens
+        else None,
+        flipped=_flipped(speculation, Step(batch=batch, context=context), step, routing) if tokens else (),
     )
 
 
+def _awake(speculation: Speculation, step: Step, routing: Routing | None) -> float | None:
+    """Experts that a layer of the target wakes; None where it has none."""
+    target = speculation.target
+    moe = next((group.moe for group in target.model.layers if group.moe), None)
+    if moe is None:
+        return None
+    return float(np.max(awake_experts(moe.experts, moe.active_experts, step, routing or target.stack.routing)))
+
+
+def _flipped(speculation: Speculation, plain: Step, verified: Step, routing: Routing | None) -> tuple[str, ...]:
+    """Operations that turn from memory-bound to compute-bound."""
+
+    def bound(step: Step) -> set[str]:
+        return {
+            op.name
+            for op, cost in step_op_costs(speculation.target, step, routing)
+            if np.max(op.flops) > 0 and np.max(cost.compute_time) >= np.max(cost.memory_time)
+        }
+
+    before = bound(plain)
+    return tuple(sorted(bound(verified) - before))
+
+
 def _terms_of(
-    ops: Sequence[Op], machine: Machine, speculation: Speculation, batch: float, new_tokens: float
+    ops: Sequence[Op],
+    machine: Machine,
+    speculation: Speculation,
+    batch: float,
+    new_tokens: float,
+    added_time: float = 0.0,
 ) -> PassTerms:
     step = Step(batch=batch, new_tokens=new_tokens)
-    return pass_terms(ops, machine, float(np.max(step_cost(ops, machine, speculation.target, step).time)))
+    time = float(np.max(step_cost(ops, machine, speculation.target, step).time))
+    return pass_terms(ops, machine, time + added_time)
 
 
 def _draft_terms(

@@ -278,9 +278,12 @@ def best_options(rounds: SpeculateResult, options: int) -> np.ndarray:
 
 
 def near_best_options(rounds: SpeculateResult, options: int) -> np.ndarray:
-    """Options within `SLACK` of the best at each batch, changed as seldom as possible, shape (batches,)."""
+    """Options within `SLACK` of the best at each batch, changed as seldom as possible, shape (batches,).
+
+    Plain decoding is the first option; a draft that loses against it is never taken.
+    """
     rate = rounds.tokens_per_s.reshape(-1, options)
-    is_near = rate >= (1.0 - SLACK) * rate.max(axis=1, keepdims=True)
+    is_near = (rate >= (1.0 - SLACK) * rate.max(axis=1, keepdims=True)) & (rate >= rate[:, :1])
     # Batches for which an option stays near without a break, from each batch on.
     lasting = np.zeros(is_near.shape, dtype=np.int64)
     for index in range(is_near.shape[0] - 1, -1, -1):

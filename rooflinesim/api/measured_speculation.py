@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rooflinesim.analysis.comparison import Skipped
+from rooflinesim.analysis.comparison import Comparison, Skipped, sampled
 from rooflinesim.analysis.residency import resident_bytes
 from rooflinesim.analysis.speculation.acceptance import tokens_per_round
 from rooflinesim.analysis.speculation.closed_forms import constant_cost_speedup
@@ -29,8 +29,9 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
-from rooflinesim.validation.published_speculation import SpeculativeRun
-from rooflinesim.validation.speedups import CONSTANT_SHARE, SpeedupComparison
+from rooflinesim.validation.published_speculation import SpeculativeRun, speculative_runs
+from rooflinesim.validation.speedups import CONSTANT_SHARE, SpeedupComparison, as_comparison
+from rooflinesim.validation.tables import Table
 from rooflinesim.validation.task_acceptance import task_share
 from rooflinesim.workload.parameters import streamed_parameters
 from rooflinesim.workload.step import Step
@@ -349,6 +350,13 @@ def compared_speedups(runs: Sequence[SpeculativeRun], stack: Stack | None = None
         labels=_labels(rows),
         skipped=(*skipped, *anchors),
     )
+
+
+def compared_speculation(table: Table, *, limit: int | None = None, stack: Stack | None = None) -> Comparison:
+    """Measured beside predicted speed-ups of a table; rows are drawn last, since those of a series need each other."""
+    runs, bad = speculative_runs(table)
+    found = as_comparison(compared_speedups(runs, stack))
+    return found.rows(sampled(found.ids.size, limit)).with_skipped((*bad, *found.skipped))
 
 
 def _simple_rules(row: LaidOutRun, measured: Mapping[str, float]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from rooflinesim.analysis.residency import usable_memory
 from rooflinesim.analysis.speculation import acceptance as accepted
 from rooflinesim.analysis.speculation import plan as plans
 from rooflinesim.analysis.speculation.acceptance import Acceptance
+from rooflinesim.analysis.speculation.agreement import simulated_rounds
 from rooflinesim.analysis.speculation.explain import explain_round
 from rooflinesim.analysis.speculation.memory import DraftMemory, draft_memory
 from rooflinesim.analysis.speculation.methods import Speculation
@@ -25,10 +26,14 @@ from rooflinesim.nouns import Noun
 from rooflinesim.report import speculate as report
 from rooflinesim.report.answer import Answer
 from rooflinesim.report.provenance import speculation_provenance
+from rooflinesim.report.simulation import simulation_summary, simulation_view
 from rooflinesim.specs.draft_head import DraftHead
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.stack import Stack
+
+LARGEST_SIMULATED = 1024
+"""Sequences that are drawn together at most."""
 
 ASSUMED_RANKS = 8
 """Candidates per node whose probabilities are assumed where only the best one's is known."""
@@ -107,6 +112,12 @@ def speculate(
         explanation = explain_round(speculation, result, _explained_row(result))
         content["summary"]["explanation"] = report.explanation_summary(explanation)
         views.append(report.explanation_view(explanation))
+        if searched is None:
+            row = _explained_row(result)
+            kept = accepted.survival(single, result.draft_length[row : row + 1])[0]
+            simulated = simulated_rounds(kept, batch=max(1, min(int(result.batch[row]), LARGEST_SIMULATED)))
+            content["summary"]["simulation"] = simulation_summary(simulated)
+            views.append(simulation_view(simulated, float(result.round_time[row])))
     said.extend(report.acceptance_notes(keeps, options, is_tree=searched is not None))
     said.extend(_unfit(speculation, result, memories))
     inputs = {**grid(result), **_inputs(drafting, keeps, result, ranks)}

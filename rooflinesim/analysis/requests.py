@@ -92,19 +92,32 @@ def fitting_batch(deployment: Deployment, context: Array) -> Array:
     return np.maximum(RESIDENT_SHARE * capacity - none, 0.0) / (one - none)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RequestTime(Noun):
+    """Time per output token of a request, or to its first one, the band's ends [s], and the prompts' share of it."""
+
+    time: Array
+    low: Array
+    high: Array
+    prompt_share: Array
+
+
 def request_time(
     deployment: Deployment, *, serving: Serving, batch: Array, prompt: Array, output: Array, context: Array
-) -> tuple[Array, Array, Array]:
-    """Time per output token of a request, or to its first one, and the band's two ends [s].
+) -> RequestTime:
+    """How long a request waits for each of its tokens, or for its first one.
 
     Neglected: queueing beyond full memory, gaps between requests, prompts of different lengths.
     """
     parts = request_parts(deployment, serving=serving, batch=batch, prompt=prompt, output=output, context=context)
     time: Array = 0.0
+    prompts: Array = 0.0
     for part in parts:
         share = deployment.stack.prompt_efficiency if part.is_prompt else 1.0
-        time = time + part.times * step_time(deployment, part.step).time / share
+        taken = part.times * step_time(deployment, part.step).time / share
+        time = time + taken
+        prompts = prompts + (taken if part.is_prompt else 0.0)
     first = parts[0]
     is_queued = serving == "queued_first_token"
     low, high = band_of(deployment, first.step, is_prompt=first.is_prompt, is_queued=is_queued)
-    return time, time * low, time * high
+    return RequestTime(time=time, low=time * low, high=time * high, prompt_share=prompts / time)

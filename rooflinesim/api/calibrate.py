@@ -15,7 +15,7 @@ from rooflinesim.api.measured import compared, known_hardware, known_stack, time
 from rooflinesim.config.labels import device_reading
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.validation.published import MeasuredRun, measured_runs
-from rooflinesim.validation.published_serving import SERVING, serving_runs
+from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.stack_fit import RunTable, StackFit, fit_stacks
 from rooflinesim.validation.step_table import TimedRun
 from rooflinesim.validation.tables import Table, read_table
@@ -53,8 +53,7 @@ def run_data(tables: Sequence[Table]) -> RunData:
     """Deployments of measurement files, ready to fit.
 
     A run weighs less the more runs share its engine, model, device, format and source; derived numbers (prompts
-    inside, first tokens) weigh half. No weight have requests that queue for memory, waits of busy servers,
-    disaggregated rows of serving tables, which state neither their decode workers nor multi-token prediction, and
+    inside, first tokens) weigh half. No weight have requests that queue for memory, waits of busy servers, and
     derived runs of an engine that takes more than `WEAK` times the roofline for one user on that device.
     """
     runs: list[MeasuredRun] = []
@@ -98,8 +97,7 @@ def _weights(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> np.ndarr
         is_busy = run.serving == "queued_first_token"
         is_queued = "derived" in run.labels.get("notes", "") and float(one.parts[0].times) > 1.0
         is_weak = is_derived and (one.engine, run.device) in weak
-        is_open = run.layout.is_disaggregated and run.labels["source"] == SERVING
-        unused = is_busy or is_queued or is_weak or is_open
+        unused = is_busy or is_queued or is_weak
         weights.append(0.0 if unused else (0.5 if is_derived else 1.0) / np.sqrt(counted[key]))
     return np.array(weights)
 
@@ -113,7 +111,7 @@ def _weak(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> set[tuple[s
             asked = dataclasses.replace(one.deployment, stack=ideal)
             bound = request_time(
                 asked, serving=run.serving, batch=1.0, prompt=run.prompt, output=run.output, context=run.context
-            )[0]
+            ).time
             ratios.setdefault((one.engine, run.device), []).append(run.time / float(bound))
     return {key for key, found in ratios.items() if np.median(found) > WEAK}
 

@@ -106,7 +106,8 @@ def compared(runs: Sequence[MeasuredRun], stack: Stack | None = None) -> Compari
             skipped.append(Skipped(id=run.id, reason=str(error)))
             continue
         groups[asked, run.serving].append(index)
-    columns = {name: np.full(len(runs), np.nan) for name in ("predicted", "low", "high", "roofline")}
+    names = ("predicted", "low", "high", "roofline", "prompt_share")
+    columns = {name: np.full(len(runs), np.nan) for name in names}
     ideal = known_stack("ideal")
     for (asked, serving), members in groups.items():
         mine = [runs[index] for index in members]
@@ -116,20 +117,27 @@ def compared(runs: Sequence[MeasuredRun], stack: Stack | None = None) -> Compari
         }
         try:
             times = request_time(asked, serving=serving, **points)
-            bound = request_time(dataclasses.replace(asked, stack=ideal), serving=serving, **points)[0]
+            bound = request_time(dataclasses.replace(asked, stack=ideal), serving=serving, **points).time
         except RooflinesimError as error:
             skipped.extend(Skipped(id=run.id, reason=str(error)) for run in mine)
             continue
-        for name, values in zip(columns, (*times, bound), strict=True):
+        found = (times.time, times.low, times.high, bound, times.prompt_share)
+        for name, values in zip(names, found, strict=True):
             columns[name][members] = values
     kept = [int(index) for index in np.flatnonzero(~np.isnan(columns["predicted"]))]
     return Comparison(
         ids=np.array([runs[index].id for index in kept], dtype=object),
         measured=np.array([runs[index].time for index in kept]),
-        **{name: values[kept] for name, values in columns.items()},
-        labels=_labels([runs[index] for index in kept]),
+        **{name: columns[name][kept] for name in names[:4]},
+        labels={**_labels([runs[index] for index in kept]), "phase": _phase(columns["prompt_share"][kept])},
         skipped=tuple(skipped),
     )
+
+
+def _phase(prompt_share: np.ndarray) -> np.ndarray:
+    """What dominates a time: decoding where prompts are below a tenth of it, prompts above half."""
+    names = np.array(["decode-dominant", "mixed", "prompt-dominant"], dtype=object)
+    return np.asarray(names[np.digitize(prompt_share, (0.1, 0.5))])
 
 
 def _labels(runs: Sequence[MeasuredRun]) -> dict[str, np.ndarray]:

@@ -77,6 +77,8 @@ def _runs(row: Mapping[str, str]) -> list[MeasuredRun]:
     UnsupportedError : with the reason why it cannot be used.
     """
     is_disaggregated = row.get("mode", "agg").strip().lower().startswith("disagg")
+    if is_disaggregated and not number(row.get("decode_num_workers")):
+        raise UnsupportedError("disaggregated, and the row does not say over how many decode workers requests spread")
     layout, layout_note = serving_layout(row, is_disaggregated)
     requests = _concurrency(row, layout, is_disaggregated)
     precision = row["precision"].strip().lower()

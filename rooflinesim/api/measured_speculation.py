@@ -277,26 +277,37 @@ def _draft_model(run: SpeculativeRun, target: Deployment) -> DraftModel:
     return DraftModel(draft=draft, cache_tokens=STREAMING_CACHE if "streaming" in run.draft.lower() else None)
 
 
-def rounds_of(rows: Sequence[LaidOutRun]) -> RoundTimes:
-    """Times of the rounds of runs, each of shape (rows,) [s]; equal speculations are timed together."""
+def timed_rounds(
+    rows: Sequence[LaidOutRun],
+) -> tuple[tuple[LaidOutRun, ...], RoundTimes, tuple[Skipped, ...]]:
+    """Runs that can be timed, the times of their rounds, each of shape (rows,) [s], and the runs that cannot.
+
+    Equal speculations are timed together.
+    """
     groups: dict[Speculation, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         groups[row.speculation].append(index)
     names = [field.name for field in dataclasses.fields(RoundTimes)]
-    columns = {name: np.zeros(len(rows)) for name in names}
+    columns = {name: np.full(len(rows), np.nan) for name in names}
+    skipped: list[Skipped] = []
     for speculation, members in groups.items():
         mine = [rows[index].run for index in members]
-
-        def column(name: str, mine: list[SpeculativeRun] = mine) -> np.ndarray:
-            return np.array([float(getattr(run, name)) for run in mine])
-
-        drafted, passes = column("drafted"), column("passes")
-        width = np.ceil(np.maximum(drafted / np.maximum(passes, 1.0), 1.0))
-        shape = DraftShape(tokens=drafted, passes=passes, width=width)
-        found = round_times(speculation, column("batch"), column("context"), shape)
+        points = {
+            name: np.array([float(getattr(run, name)) for run in mine])
+            for name in ("batch", "context", "drafted", "passes")
+        }
+        width = np.ceil(np.maximum(points["drafted"] / np.maximum(points["passes"], 1.0), 1.0))
+        shape = DraftShape(tokens=points["drafted"], passes=points["passes"], width=width)
+        try:
+            found = round_times(speculation, points["batch"], points["context"], shape)
+        except RooflinesimError as error:
+            skipped.extend(Skipped(id=run.id, reason=str(error)) for run in mine)
+            continue
         for name in names:
             columns[name][members] = getattr(found, name)
-    return RoundTimes(**columns)
+    kept = np.isfinite(columns["plain_step_time"])
+    times = RoundTimes(**{name: values[kept] for name, values in columns.items()})
+    return tuple(row for row, is_kept in zip(rows, kept, strict=True) if is_kept), times, tuple(skipped)
 
 
 def round_ratio(times: RoundTimes) -> np.ndarray:
@@ -328,8 +339,9 @@ def compared_speedups(runs: Sequence[SpeculativeRun], stack: Stack | None = None
 
     Anchors of series are left out: they hold no prediction.
     """
-    laid, skipped = laid_out(runs, None if stack is None else lambda _: stack)
-    ratios = round_ratio(rounds_of(laid))
+    described, skipped = laid_out(runs, None if stack is None else lambda _: stack)
+    laid, times, untimed = timed_rounds(described)
+    ratios = round_ratio(times)
     speedups = emitted_tokens(laid, ratios) / ratios
     kept = np.array([row.anchor != row.run.id for row in laid], dtype=bool)
     said = "no acceptance is published for this row; those of its series are read from it"
@@ -348,7 +360,7 @@ def compared_speedups(runs: Sequence[SpeculativeRun], stack: Stack | None = None
         leviathan=np.array([leviathan for leviathan, _ in simple]),
         constant=np.array([constant for _, constant in simple]),
         labels=_labels(rows),
-        skipped=(*skipped, *anchors),
+        skipped=(*skipped, *untimed, *anchors),
     )
 
 

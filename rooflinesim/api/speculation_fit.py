@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rooflinesim.api.measured_speculation import LaidOutRun, laid_out, rounds_of, stack_of
+from rooflinesim.api.measured_speculation import LaidOutRun, laid_out, stack_of, timed_rounds
 from rooflinesim.specs.speculation_law import SpeculationLaw
 from rooflinesim.specs.stack import Stack
 from rooflinesim.units import format_quantity
@@ -28,10 +28,10 @@ def round_parts(runs: Sequence[SpeculativeRun]) -> tuple[RoundParts, tuple[Specu
 
         return laid_out(runs, stack)[0]
 
-    rows = bare(0.0)
+    rows, times, _ = timed_rounds(bare(0.0))
     kept = tuple(row.run for row in rows)
-    times = rounds_of(rows)
-    verifications = [times.verify_time, *(rounds_of(bare(float(overlap))).verify_time for overlap in OVERLAPS[1:])]
+    others = [timed_rounds(bare(float(overlap)))[1].verify_time for overlap in OVERLAPS[1:]]
+    verifications = [times.verify_time, *others]
     targets = [row.speculation.target for row in rows]
     tasks = [task_index(run) for run in kept]
     place = {run.id: index for index, run in enumerate(kept)}

@@ -1,5 +1,7 @@
 """Tables of attention of one or of many new tokens per sequence as operations."""
 
+import dataclasses
+
 import numpy as np
 
 from rooflinesim.api.kernel_rows import (
@@ -59,9 +61,9 @@ def attention_rows(table: Table) -> KernelRows:
     }
     groups = []
     beyond = np.zeros(at.size, dtype=bool)
-    for key, members in grouped((gpu[at], framework[at], math[at], cache[at]), np.arange(at.size)):
+    for key, members in grouped((gpu[at], framework[at], math[at], cache[at], kernel[at]), np.arange(at.size)):
         device = hardware[str(key[0])]
-        op = attention_op(attention_fit.chosen(columns, members), FORMATS[str(key[2])])
+        op = attention_op(attention_fit.chosen(columns, members), FORMATS[str(key[2])], str(key[4]))
         kv_bytes = np.asarray(op.kv_bytes)
         beyond[members] = is_cold(kv_bytes, device)
         groups.append(
@@ -106,14 +108,15 @@ def attention_rows(table: Table) -> KernelRows:
     )
 
 
-def attention_op(columns: attention_fit.Columns, math: str) -> Op:
-    """Attention of one layer of ordinary heads, queries and outputs in 16 bits."""
+def attention_op(columns: attention_fit.Columns, math: str, kernel: str) -> Op:
+    """Attention of one layer of ordinary heads by a kernel, queries and outputs in 16 bits."""
+    form = number_format(math)
     read = attention_fit.tokens_read(columns)
     return Op(
         name="attention",
         kind="attention",
         count=1.0,
-        form=number_format(math),
+        form=dataclasses.replace(form, name=f"{form.name}/{kernel}"),
         flops=attention_fit.attention_flops(columns),
         kv_bytes=attention_fit.kv_bytes(columns),
         activation_bytes=attention_fit.activation_bytes(columns),

@@ -16,7 +16,7 @@ from rooflinesim.report import calibration as report
 from rooflinesim.report import validation as validation_report
 from rooflinesim.report.answer import Answer
 from rooflinesim.validation.stack_fit import StackFit
-from rooflinesim.validation.stack_profiles import fitted_constants
+from rooflinesim.validation.stack_profiles import FEWEST_ROWS, fitted_constants
 
 Progress = Callable[[str, int, int], None]
 
@@ -60,7 +60,7 @@ def calibrate(
         describe_inputs=lambda: {"measured": [str(one) for one in measured]},
         provenance=(),
         summary={"runs": int((data.weights > 0).sum()), "skipped": len(data.skipped), **_fit_summary(data, fitted)},
-        notes=content["notes"],
+        notes=[*_scarce(fitted), *content["notes"]],
         views=content["views"],
         extra={"skipped": [{"id": one.id, "reason": one.reason} for one in data.skipped]},
     )
@@ -97,6 +97,15 @@ def transfer(
         views=validation_report.validation_views(found, found_scores),
         extra={"skipped": content["skipped"]},
     )
+
+
+def _scarce(fitted: StackFit) -> list[str]:
+    """Say which engines have too few runs for constants of their own."""
+    return [
+        f"{engine}: {count} run{'s' if count > 1 else ''}, fewer than {FEWEST_ROWS}: the class values stay"
+        for engine, count in sorted(fitted.rows.items())
+        if count < FEWEST_ROWS
+    ]
 
 
 def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:

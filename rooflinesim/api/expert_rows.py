@@ -64,8 +64,9 @@ def expert_rows(table: Table) -> KernelRows:
     ).reshape(-1, 2)
     rows, awake = loads.T
     groups = []
-    for key, members in grouped((gpu[at], framework[at], dtype[at]), np.arange(at.size)):
+    for key, members in grouped((gpu[at], framework[at], dtype[at], kernel[at]), np.arange(at.size)):
         device, form = hardware[str(key[0])], FORMATS[str(key[2])]
+        form = dataclasses.replace(form, name=f"{form.name}/{key[3]}")
         places = at[members]
         width = inner[places] / slices[places]
         columns = {

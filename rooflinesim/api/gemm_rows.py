@@ -23,6 +23,9 @@ from rooflinesim.workload.op import Op, gemm
 COPIES = 5
 """Copies of the weights that a benchmark's loop walks through, so that a small matrix does not stay in the cache."""
 
+PROJECTION_COPIES = 1000
+"""The same of a layer's table, whose operations run one after another: nothing of them stays in the cache."""
+
 FORMATS = {
     "bfloat16": "bf16",
     "float16": "fp16",
@@ -130,7 +133,7 @@ def projection_rows(table: Table) -> KernelRows:
         outputs=outputs[at],
         inputs=inputs[at],
         hardware=hardware,
-        copies=1,
+        copies=PROJECTION_COPIES,
     )
 
 

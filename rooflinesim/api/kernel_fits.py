@@ -12,7 +12,7 @@ from rooflinesim.cost.machine import Machine
 from rooflinesim.nouns import Noun
 from rooflinesim.validation.fitting import Fit, Parameter, fit
 
-MOST_ROWS = 1500
+MOST_ROWS = 1000
 """Rows of one table's group that a fit looks at; more say little more and take long."""
 
 
@@ -28,17 +28,15 @@ class Sample(Noun):
 def sample_of(
     rows: KernelRows, group: KernelGroup, shares: Mapping[str, float], *, most: int = MOST_ROWS
 ) -> Sample | None:
-    """Rows of a group's main kernel whose regimes have a share of the weight; None where there are none.
+    """Rows of a group whose regimes have a share of the weight; None where there are none.
 
     Regimes are told by the start of their label. Each has its share together, however many rows it has; the weights
     sum to the shares.
     """
     regimes = rows.labels["regime"][group.members].astype(str)
-    kernels, counts = np.unique(rows.labels["kernel"][group.members].astype(str), return_counts=True)
-    main = rows.labels["kernel"][group.members] == kernels[counts.argmax()]
     index = np.full(group.members.size, -1)
     for place, name in enumerate(shares):
-        index[main & np.char.startswith(regimes, name)] = place
+        index[np.char.startswith(regimes, name)] = place
     random = np.random.default_rng(SEED)
     taken: list[np.ndarray] = []
     for place in range(len(shares)):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rooflinesim.api.kernel_fits import Change, Sample, distance, fit_samples
+from rooflinesim.api.kernel_rows import machine_of_group
 from rooflinesim.api.measured import known_stack
 from rooflinesim.cost.machine import Machine
 from rooflinesim.nouns import Noun
@@ -19,6 +20,9 @@ from rooflinesim.validation.fitting import IDENTIFIABLE, Fit, Parameter
 
 GEMM_SHARES = {"cold, m 1-64": 0.5, "cold, m 65-256": 0.25, "cold, m 257-2k": 0.125, "cold, m 2k-16k": 0.125}
 """Share of a fit's weight of each range of rows; what the cache serves is left out."""
+
+ON_CHIP_SHARES = {"warm, m 1-64": 0.7, "warm, m 65-256": 0.3}
+"""The same for what the cache serves, which tells the cache's bandwidth."""
 
 DECODE_SHARES = {"KV beyond L2, grouped": 0.5, "KV beyond L2, single": 0.1, "KV in L2": 0.1}
 CONTEXT_SHARES = {"q 1-63": 0.04, "q 64-512": 0.08, "q 513-2k": 0.09, "q above 2k": 0.09}
@@ -67,6 +71,11 @@ ATTENTION = (
     Parameter(name="part_tokens", start=300.0, low=32.0, high=4096.0, prior=1.0),
 )
 
+VECTOR = Parameter(name="vector_efficiency", start=0.175, low=0.01, high=1.0, prior=1.0)
+
+TENSOR_GROUPS = tuple(range(1, 33))
+"""Query heads per KV head that a kernel packs into one tile where larger groups take another path."""
+
 EXPERTS = (
     Parameter(name="fixed_time", start=8e-6, low=1e-6, high=1e-4),
     Parameter(name="depth_time", start=1.5e-9, low=1e-11, high=3e-8, prior=1.0),
@@ -90,12 +99,21 @@ class FittedLaw(Noun):
 
 
 def fit_attention(samples: Sequence[Sample]) -> FittedLaw:
-    """Attention law of one engine: constants fitted, the best of a few shapes of tiles."""
+    """Attention law of one engine or kernel: constants fitted, the best of a few designs of the kernel."""
     base = known_stack("generic").attention
-    found: list[tuple[float, FittedLaw]] = []
-    for rows, step, single in itertools.product((64, 128), (16, 64), (True, False)):
-        shape = dataclasses.replace(base, tile_rows=rows, row_step=step, divides_single_heads=single)
-        found.append(_tried(samples, ATTENTION, shape, attention_change(shape)))
+
+    def tried(**design: Any) -> tuple[float, FittedLaw]:
+        shape = dataclasses.replace(base, **design)
+        own = (*ATTENTION, VECTOR) if design.get("tensor_groups") else ATTENTION
+        return _tried(samples, own, shape, attention_change(shape))
+
+    tiles: list[dict[str, Any]] = [
+        {"tile_rows": rows, "row_step": step} for rows, step in itertools.product((64, 128), (16, 64))
+    ]
+    found = [(*tried(**design), design) for design in tiles]
+    best = min(found, key=lambda one: one[0])[2]
+    changes: tuple[dict[str, Any], ...] = ({"divides_single_heads": False}, {"tensor_groups": TENSOR_GROUPS})
+    found.extend((*tried(**{**best, **change}), best) for change in changes)
     return min(found, key=lambda one: one[0])[1]
 
 
@@ -104,7 +122,7 @@ def attention_change(base: AttentionLaw) -> Change:
 
     def change(machine: Machine, values: Mapping[str, float]) -> Machine:
         law = dataclasses.replace(base, **_floats(values))
-        return dataclasses.replace(machine, attention=law, narrow_attention=None)
+        return dataclasses.replace(machine, attention=law, narrow_attention=None, attention_kernels={})
 
     return change
 
@@ -145,6 +163,21 @@ def fit_calibration(samples: Sequence[Sample]) -> FittedLaw:
     """Achievable shares of one device and its exposed share, from 16-bit products."""
     fitted = fit_samples(samples, CALIBRATION, gemm_change)
     return FittedLaw(law=fitted.values, fit=fitted, constants=len(CALIBRATION))
+
+
+def fit_on_chip(samples: Sequence[Sample]) -> FittedLaw:
+    """Bandwidth of one device's last shared cache, from 16-bit products whose operands stay there."""
+    start = max(machine_of_group(one.group).peak_bandwidth for one in samples)
+    cache = Parameter(
+        name="on_chip_bandwidth", start=2.0 * float(start), low=0.5 * float(start), high=20.0 * float(start)
+    )
+    fitted = fit_samples(samples, (cache,), on_chip_change)
+    return FittedLaw(law=fitted.values, fit=fitted, constants=1)
+
+
+def on_chip_change(machine: Machine, values: Mapping[str, float]) -> Machine:
+    """Replace the bandwidth of the last shared cache."""
+    return dataclasses.replace(machine, on_chip_bandwidth=values["on_chip_bandwidth"])
 
 
 def fit_gemm_class(samples: Sequence[Sample]) -> FittedLaw:

@@ -1,5 +1,6 @@
 """Profiles of devices and stacks from tables of measured kernels, and how well fits predict a device left out."""
 
+import contextlib
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,17 @@ import numpy as np
 from rooflinesim.analysis.comparison import Comparison, Skipped, joined
 from rooflinesim.api.kernel_laws import FittedLaw
 from rooflinesim.api.kernel_rows import KernelGroup, KernelRows, group_time, machine_of_group
-from rooflinesim.api.kernel_slots import GEMM, Samples, Slot, changed, fit_slot, samples_of, slot_of
+from rooflinesim.api.kernel_slots import (
+    GEMM,
+    ON_CHIP,
+    Samples,
+    Slot,
+    changed,
+    fit_slot,
+    kernel_slot_of,
+    samples_of,
+    slot_of,
+)
 from rooflinesim.api.measured import known_hardware
 from rooflinesim.api.measured_kernels import comparison, kernel_rows
 from rooflinesim.cost.machine import Machine, architecture_tag
@@ -64,7 +75,11 @@ def kernel_profiles(
     hardware: dict[str, dict[str, Any]] = {}
     for (slot, device), law in laws.items():
         if slot == GEMM:
-            hardware[device] = {"calibration": _calibration(law, known_hardware(device).name, source)}
+            hardware.setdefault(device, {}).setdefault("calibration", {}).update(_calibration(law, device, source))
+            continue
+        if slot == ON_CHIP:
+            cache = format_quantity(law.law["on_chip_bandwidth"], "B/s", 3)
+            hardware.setdefault(device, {}).setdefault("calibration", {})["on_chip_bandwidth"] = cache
             continue
         tag = architecture_tag(known_hardware(device))
         place = stacks[slot.stack].setdefault("architectures", {}).setdefault(tag, {})
@@ -99,9 +114,12 @@ def kernels_left_out(tables: Sequence[Table], *, report: Report = None) -> Compa
     laws: dict[tuple[Slot, str], FittedLaw] = {}
     for done, device in enumerate(devices, start=1):
         for slot, by_device in samples.items():
+            if slot == ON_CHIP:
+                continue
             others = [one for name, found in by_device.items() if name != device for one in found]
             if others:
-                laws[slot, device] = fit_slot(slot, others, is_class=True)
+                with contextlib.suppress(UnsupportedError):
+                    laws[slot, device] = fit_slot(slot, others, is_class=True)
         if report:
             report(done, len(devices))
     return joined([_compared(one, lambda group: left_out_machine(group, laws)) for one in rows])
@@ -139,8 +157,7 @@ def _fits(samples: Samples, report: Report) -> tuple[dict[tuple[Slot, str], Fitt
 def fitted_machine(group: KernelGroup, laws: Mapping[tuple[Slot, str], FittedLaw]) -> Machine:
     """Constants of a group's devices with what was fitted to them."""
     machine = machine_of_group(group)
-    slot = slot_of(group)
-    for one in (GEMM, slot):
+    for one in (GEMM, ON_CHIP, slot_of(group), kernel_slot_of(group)):
         law = laws.get((one, group.hardware.name)) if one else None
         if one is not None and law is not None:
             machine = changed(one, machine, law.law)
@@ -159,9 +176,9 @@ def left_out_machine(group: KernelGroup, laws: Mapping[tuple[Slot, str], FittedL
         raise UnsupportedError(NOTHING_LEFT)
     bare = dataclasses.replace(group, hardware=dataclasses.replace(group.hardware, calibration=None))
     machine = machine_of_group(bare)
-    for one in (GEMM, slot):
-        law = laws.get((one, group.hardware.name))
-        if law is not None:
+    for one in (GEMM, slot, kernel_slot_of(group)):
+        law = laws.get((one, group.hardware.name)) if one else None
+        if one is not None and law is not None:
             machine = changed(one, machine, law.law)
     return machine
 
@@ -230,3 +247,14 @@ def noun_data(noun: Any) -> dict[str, Any]:
 
 def _rounded(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
+
+
+def with_sections(own: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data of a profile with fitted sections over its own, key by key; laws are replaced whole."""
+    whole = dict(own)
+    for key, value in sections.items():
+        under = whole.get(key)
+        is_law = isinstance(value, Mapping) and any(not isinstance(one, Mapping) for one in value.values())
+        both = isinstance(value, Mapping) and isinstance(under, Mapping) and not is_law
+        whole[key] = with_sections(under, value) if both and isinstance(under, Mapping) else value
+    return whole

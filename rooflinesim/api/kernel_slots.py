@@ -9,6 +9,7 @@ import numpy as np
 
 from rooflinesim.api.kernel_fits import Sample, sample_of
 from rooflinesim.api.kernel_laws import (
+    ON_CHIP_SHARES,
     SHARES,
     FittedLaw,
     attention_change,
@@ -18,8 +19,10 @@ from rooflinesim.api.kernel_laws import (
     fit_collectives,
     fit_experts,
     fit_gemm_class,
+    fit_on_chip,
     fit_quantization,
     gemm_change,
+    on_chip_change,
     quantization_change,
 )
 from rooflinesim.api.kernel_rows import KernelGroup, KernelRows
@@ -41,6 +44,9 @@ class Slot(NamedTuple):
 GEMM = Slot("generic", "calibration")
 """Place of the constants of 16-bit products, which are a device's and the class's, not an engine's."""
 
+ON_CHIP = Slot("generic", "on_chip")
+"""Place of the bandwidth of a device's last shared cache."""
+
 FEWEST_ROWS = 40
 """Rows from which a law is fitted; below, that of the class stays [1]."""
 
@@ -55,11 +61,8 @@ def slot_of(group: KernelGroup) -> Slot | None:
         is_wide = op.form.family == "16-bit" or op.form.is_weight_only
         return GEMM if is_wide else Slot(group.stack, "quantization", op.form.name)
     if op.kind == "experts":
-        return (
-            Slot(group.stack, "experts")
-            if op.form.family == "16-bit"
-            else Slot(group.stack, "expert_formats", op.form.name)
-        )
+        name = op.form.name.partition("/")[0]
+        return Slot(group.stack, "experts") if op.form.family == "16-bit" else Slot(group.stack, "expert_formats", name)
     if isinstance(op.shape, AttentionShape):
         is_narrow = float(np.mean(op.shape.value_bytes)) < 2.0
         return Slot(group.stack, "narrow_attention" if is_narrow else "attention")
@@ -72,6 +75,17 @@ def link_word(name: str) -> str:
     return name.split(" ")[0].rstrip("0123456789")
 
 
+def kernel_slot_of(group: KernelGroup) -> Slot | None:
+    """Place of a law of the group's very kernel, where it is not the main one of its engine and format."""
+    op, kernel = group.ops[0], group.ops[0].form.name.partition("/")[2]
+    slot = slot_of(group)
+    if not kernel or slot is None:
+        return None
+    if op.kind == "experts":
+        return Slot(group.stack, "expert_formats", op.form.name)
+    return Slot(group.stack, "attention_kernels", f"{kernel}/narrow" if slot.field == "narrow_attention" else kernel)
+
+
 def decides(group: KernelGroup, slot: Slot) -> bool:
     """Whether a law is fitted to the rows: not to weight-only products, nor to attention that multiplies in 8 bits."""
     form = group.ops[0].form
@@ -81,16 +95,27 @@ def decides(group: KernelGroup, slot: Slot) -> bool:
 def samples_of(tables: Sequence[KernelRows]) -> Samples:
     """Samples of all tables by the place of the law that they decide, and by device."""
     found: dict[Slot, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    sizes: dict[tuple[Slot, str, object], list[int]] = defaultdict(list)
+    for rows in tables:
+        for group in rows.groups:
+            if slot := slot_of(group):
+                sizes[slot, group.hardware.name, rows.labels["kind"][group.members[0]]].append(group.members.size)
     for rows in tables:
         for group in rows.groups:
             slot = slot_of(group)
-            shares = SHARES.get(str(rows.labels["kind"][group.members[0]]))
+            kind = rows.labels["kind"][group.members[0]]
+            shares = SHARES.get(str(kind))
             if slot is None or shares is None or not decides(group, slot):
                 continue
+            own = kernel_slot_of(group)
+            if own and group.members.size < max(sizes[slot, group.hardware.name, kind]):
+                slot = own
             shares = {"": 1.0} if slot.field == "collectives" else shares
-            sample = sample_of(rows, group, shares)
-            if sample is not None:
-                found[slot][group.hardware.name].append(sample)
+            places = [(slot, shares), *([(ON_CHIP, ON_CHIP_SHARES)] if slot == GEMM else [])]
+            for place, wanted in places:
+                sample = sample_of(rows, group, wanted)
+                if sample is not None:
+                    found[place][group.hardware.name].append(sample)
     return found
 
 
@@ -107,6 +132,8 @@ def fit_slot(slot: Slot, samples: Sequence[Sample], *, is_class: bool = False) -
     match slot.field:
         case "calibration":
             return fit_gemm_class(samples) if is_class else fit_calibration(samples)
+        case "on_chip":
+            return fit_on_chip(samples)
         case "quantization":
             return fit_quantization(samples)
         case "experts" | "expert_formats":
@@ -130,6 +157,8 @@ def changed(slot: Slot, machine: Machine, law: Any) -> Machine:
     match slot.field:
         case "calibration":
             return gemm_change(machine, law)
+        case "on_chip":
+            return on_chip_change(machine, law)
         case "quantization":
             return quantization_change(machine, {f.name: getattr(law, f.name) for f in dataclasses.fields(law)})
         case "experts" | "expert_formats":
@@ -137,7 +166,7 @@ def changed(slot: Slot, machine: Machine, law: Any) -> Machine:
         case "collectives":
             return dataclasses.replace(machine, collectives=law)
         case _:
-            return attention_change(law)(machine, {})
+            return attention_change(law)(machine, {})  # also of a kernel: the group's rows have no other
 
 
 def class_law(slot: Slot) -> Any:

@@ -20,7 +20,7 @@ from rooflinesim.validation.own_runs import own_comparison
 from rooflinesim.validation.published import MeasuredRun, measured_runs
 from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.speedups import rule_errors
-from rooflinesim.validation.tables import read_table
+from rooflinesim.validation.tables import Table, read_table
 
 PUBLISHED = "published"
 """Name under which the table that comes with the package is asked for."""
@@ -52,9 +52,12 @@ def validate(
     DomainError : if no row has a column of `by`.
     UnsupportedError : if no row can be predicted.
     """
-    parts = []
+    parts, notes = [], []
     for done, name in enumerate(against):
-        parts.append(comparison_of_file(_path(name), limit=limit, stack=stack))
+        table = read_table(_path(name))
+        parts.append(compared_table(table, limit=limit, stack=stack))
+        if table.unknown_columns:
+            notes.append(f"{table.path.name}: columns that mean nothing here: {', '.join(table.unknown_columns)}")
         if progress:
             progress(done + 1, len(against))
     found = joined(parts)
@@ -75,7 +78,7 @@ def validate(
         describe_inputs=lambda: _inputs(against, columns, limit, stack),
         provenance=(),
         summary={**content["summary"], **rules},
-        notes=[*content["notes"], *report.rule_notes(rules)],
+        notes=[*notes, *content["notes"], *report.rule_notes(rules)],
         views=report.validation_views(found, found_scores),
         extra={"skipped": content["skipped"]},
     )
@@ -98,9 +101,8 @@ def _inputs(
     }
 
 
-def comparison_of_file(path: Path, *, limit: int | None = None, stack: Stack | None = None) -> Comparison:
+def compared_table(table: Table, *, limit: int | None = None, stack: Stack | None = None) -> Comparison:
     """Predicted beside measured for the rows of one file of measurements, whatever its kind."""
-    table = read_table(path)
     match table.kind:
         case "deployments":
             found = _of_runs(*measured_runs(table), limit=limit, stack=stack)

@@ -58,7 +58,7 @@ def gemm_time(
     weights = smooth_maximum(streamed, law.input_time * inputs, CORE_EXPONENT)
     memory = weights + memory_time(activation_bytes, bandwidth)
     compute = compute_time(flops_per_row * computed_rows(rows, law), flop_rate)
-    fixed = law.fixed_time + law.split_time * split_share(outputs, cores, law)
+    fixed = law.fixed_time + law.split_time * split_share(inputs, outputs, cores, law)
     time: Array = fixed + np.maximum(compute, memory) + law.exposed_share * np.minimum(compute, memory)
     return time
 
@@ -85,15 +85,17 @@ def column_tiles(outputs: Array, law: GemmLaw) -> Array:
     return np.ceil(outputs / law.tile_outputs)
 
 
-def split_share(outputs: Array, cores: float | None, law: GemmLaw) -> Array:
-    r"""How far inputs must be split to occupy the cores, :math:`1 - T / S` and not below 0 [1].
+def split_share(inputs: Array, outputs: Array, cores: float | None, law: GemmLaw) -> Array:
+    r"""How far inputs must be split to occupy the cores, :math:`1 - \max(T / S, k_0 / k)` and not below 0 [1].
 
-    T is the tiles of one row of tiles, S the cores. A matrix split into many parts costs the full time of
-    summing them, one that occupies the cores by itself none. Zero where kernels never split.
+    T is the tiles of one row of tiles, S the cores, :math:`k_0` the fewest inputs of a part. A matrix split into many
+    parts costs the full time of summing them, one that occupies the cores by itself, or has too few inputs to
+    split, none. Zero where kernels never split.
     """
     if cores is None or np.any(np.asarray(law.input_time) > 0):
         return 0.0
-    return 1.0 - np.minimum(column_tiles(outputs, law) / cores, 1.0)
+    whole = np.maximum(column_tiles(outputs, law) / cores, law.split_inputs / inputs)
+    return 1.0 - np.minimum(whole, 1.0)
 
 
 def idle_core_ratio(inputs: Array, outputs: Array, cores: float | None, law: GemmLaw) -> Array:

@@ -50,6 +50,7 @@ class Machine(Noun):
     gemm_flop_efficiency: Mapping[str, Array]
     attention: AttentionLaw
     narrow_attention: AttentionLaw | None
+    attention_kernels: Mapping[str, AttentionLaw]
     experts: ExpertLaw
     expert_formats: Mapping[str, ExpertLaw]
     recurrent: KernelLaw
@@ -71,14 +72,24 @@ class Machine(Noun):
         return self.quantization.get(form.name, self.quantization.get(form.family))
 
     def expert_law(self, form: NumberFormat) -> ExpertLaw:
-        """Constants of experts whose weights have a format: its own, else its family's, else those of all."""
-        return self.expert_formats.get(form.name, self.expert_formats.get(form.family, self.experts))
+        """Constants of experts whose weights have a format: its own, else its family's, else those of all.
 
-    def attention_law(self, value_bytes: Array) -> AttentionLaw:
-        """Constants of attention to a cache whose values have so many bytes."""
-        if self.narrow_attention is not None and np.all(np.asarray(value_bytes) < 2.0):
-            return self.narrow_attention
-        return self.attention
+        A name such as nvfp4/cutlass asks for one of several kernels that the software has for the format.
+        """
+        names = (form.name, form.name.partition("/")[0], form.family)
+        return next((self.expert_formats[name] for name in names if name in self.expert_formats), self.experts)
+
+    def attention_law(self, form: NumberFormat, value_bytes: Array) -> AttentionLaw:
+        """Constants of attention to a cache whose values have so many bytes.
+
+        A format's name such as bf16/triton asks for one of several kernels that the software has.
+        """
+        kernel = form.name.partition("/")[2]
+        is_narrow = bool(np.all(np.asarray(value_bytes) < 2.0))
+        own = self.attention_kernels.get(f"{kernel}/narrow" if is_narrow else kernel) if kernel else None
+        if own is not None:
+            return own
+        return self.narrow_attention if is_narrow and self.narrow_attention is not None else self.attention
 
     def dense_rate(self, form: NumberFormat) -> Array:
         """Dense rate of the math that values of a number format are multiplied in [FLOP/s]."""
@@ -131,6 +142,7 @@ def device_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machin
         },
         attention=own.attention or stack.attention,
         narrow_attention=own.narrow_attention,
+        attention_kernels=own.attention_kernels,
         experts=own.experts or stack.experts,
         expert_formats=own.expert_formats,
         recurrent=stack.recurrent,
@@ -197,10 +209,13 @@ def memory_efficiency(hardware: Hardware, stack: Stack) -> float:
 
 
 def on_chip_bandwidth(hardware: Hardware, stack: Stack) -> float | None:
-    """Bandwidth of the last shared cache: the profile's, else cores x clock x the stack's bytes per clock [B/s].
+    """Bandwidth of the last shared cache: measured, the profile's, else cores x clock x bytes per clock [B/s].
 
-    None where neither is known; it is never below that of device memory.
+    None where nothing is known; it is never below that of device memory.
     """
+    measured = hardware.calibration.on_chip_bandwidth if hardware.calibration and stack.uses_calibration else None
+    if measured is not None:
+        return max(measured, hardware.memory_bandwidth * memory_efficiency(hardware, stack))
     stated = hardware.on_chip.bandwidth
     if stated is None:
         if stack.on_chip_bandwidth_per_core_clock is None or not hardware.cores or not hardware.clock_rate:

@@ -86,7 +86,7 @@ def op_cost(op: Op, machine: Machine, on_chip: Array = 0.0) -> Cost:
             compute = compute_time(op.flops, experts.flop_efficiency * machine.dense_rate(op.form))
             time = _expert_time(op, op.shape, machine, bandwidth)
         case AttentionShape():
-            law = machine.attention_law(op.shape.value_bytes)
+            law = machine.attention_law(op.form, op.shape.value_bytes)
             reached = np.minimum(law.memory_efficiency * machine.bandwidth, machine.peak_bandwidth)
             bandwidth = bandwidth_at(reached, machine, on_chip)
             memory = memory_time(op.memory_bytes, bandwidth)

@@ -55,6 +55,7 @@ class Calibration(Noun):
     flop_efficiency: Mapping[str, float] = quantity("1", default=None, positive=True, maximum=1.0)
     kernel_time: float | None = quantity("s", default=None)
     exposed_share: float | None = quantity("1", default=None, maximum=1.0)
+    on_chip_bandwidth: float | None = quantity("B/s", default=None, positive=True)
 
     def __post_init__(self) -> None:
         units.check(self)

@@ -47,12 +47,14 @@ class Band(Noun):
 class ArchitectureKernels(Noun):
     """Constants of the kernels that the software has for one architecture of devices, where they differ.
 
-    `narrow_attention` is that of caches of less than 16 bits per value, `expert_formats` those of experts by number
-    format or its family, `quantization` that of products by format or family.
+    `narrow_attention` is that of caches of less than 16 bits per value. `expert_formats` are those of experts by number
+    format or its family, `quantization` those of products. Where the software has several kernels, `expert_formats`
+    has format/kernel and `attention_kernels` the kernel, or kernel/narrow, for those that are not the main ones.
     """
 
     attention: AttentionLaw | None = None
     narrow_attention: AttentionLaw | None = None
+    attention_kernels: Mapping[str, AttentionLaw] = dataclasses.field(default_factory=dict)
     experts: ExpertLaw | None = None
     expert_formats: Mapping[str, ExpertLaw] = dataclasses.field(default_factory=dict)
     quantization: Mapping[str, QuantizationLaw] = dataclasses.field(default_factory=dict)

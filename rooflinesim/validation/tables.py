@@ -72,10 +72,9 @@ def kind_of_columns(columns: Sequence[str], place: str) -> TableKind:
             return kind
     nearest = max(COLUMNS, key=lambda kind: len(given & set(COLUMNS[kind])) / len(COLUMNS[kind]))
     missing = [column for column in COLUMNS[nearest] if column not in given]
-    hints = [
-        f"{column!r} for {found[0]!r}?" for column in missing if (found := difflib.get_close_matches(column, given, 1))
-    ]
-    hint = f" (is {' '.join(hints)})" if hints else ""
+    close = {column: difflib.get_close_matches(column, given, 1) for column in missing}
+    hints = [f"is {found[0]!r} meant as {column!r}?" for column, found in close.items() if found]
+    hint = f" ({' '.join(hints)})" if hints else ""
     raise FileError(
         f"{place}: fits no kind of measurements ({', '.join(COLUMNS)}); nearest is {nearest}, which also needs the"
         f" columns {', '.join(missing)}{hint}"

@@ -69,7 +69,7 @@ def test_a_fraction_beyond_one_row_is_a_whole_step():
 
 @pytest.mark.parametrize(("outputs", "share"), [(64, 0.99), (3200, 0.5), (3201, 0.49), (6400, 0.0), (12800, 0.0)])
 def test_a_matrix_too_narrow_for_the_cores_is_split(outputs, share):
-    assert split_share(outputs, CORES, LAW) == pytest.approx(share, rel=1e-12)
+    assert split_share(51200, outputs, CORES, LAW) == pytest.approx(share, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_idle_cores_slow_the_stream_of_weights_by_the_loss():
 
 
 def test_unknown_cores_leave_splitting_and_idle_cores_out():
-    assert split_share(64, None, LAW) == 0.0
+    assert split_share(4096, 64, None, LAW) == 0.0
     assert idle_core_ratio(8192, 4480, None, LAW) == 0.0
     assert time_of(1, cores=None) == pytest.approx(time_of(1) - 0.5e-6, rel=1e-9, abs=0)
 
@@ -109,7 +109,7 @@ def test_kernels_that_never_split_are_as_slow_as_one_core():
 
 
 def test_kernels_that_never_split_pay_for_no_split_and_idle_cores_only_in_a_last_round():
-    assert split_share(64, CORES, UNSPLIT) == 0.0
+    assert split_share(4096, 64, CORES, UNSPLIT) == 0.0
     assert idle_core_ratio(8192, 64, CORES, UNSPLIT) == 0.0
     assert idle_core_ratio(8192, 6464, CORES, UNSPLIT) == pytest.approx(200 / 101 - 1)
 

@@ -12,17 +12,8 @@ from rooflinesim.analysis.speculation.memory import draft_memory
 from rooflinesim.analysis.speculation.methods import Speculation
 from rooflinesim.analysis.speculation.mtp import mtp_method
 from rooflinesim.analysis.speculation.ngram import PromptLookup
-from rooflinesim.analysis.speculation.plan import (
-    SLACK,
-    DraftOptions,
-    SpeculationPlan,
-    best_tree_options,
-    chain_options,
-    goodput,
-    option_rounds,
-    plan,
-    whole_batches,
-)
+from rooflinesim.analysis.speculation.options import DraftOptions, best_tree_options, chain_options, option_rounds
+from rooflinesim.analysis.speculation.plan import SLACK, SpeculationPlan, goodput, plan, whole_batches
 from rooflinesim.analysis.speculation.speculate import speculate, speculate_trees
 from rooflinesim.analysis.speculation.trees import Tree, tree_tokens
 from rooflinesim.config import load_draft, load_hardware, load_model, load_stack

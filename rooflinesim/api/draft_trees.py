@@ -42,6 +42,11 @@ def tree_of_text(text: str) -> Tree | TreeBudget | TreeSearch:
     return TreeSearch(nodes=nodes, depth=depth)
 
 
+def deepest_level(tree: Tree | TreeBudget | TreeSearch) -> int:
+    """Most tokens in a row that a tree drafts [tokens]."""
+    return tree.steps if isinstance(tree, TreeBudget) else tree.depth
+
+
 def options_of_tree(
     tree: Tree | TreeBudget | TreeSearch, keeps: Acceptance, ranks: Sequence[float] | None
 ) -> tuple[DraftOptions, list[str]]:
@@ -65,7 +70,7 @@ def options_of_tree(
             )
         return best_tree_options(ranks, nodes=tree.nodes, depth=tree.depth, is_sampled=is_sampled), notes
     nodes = tree.nodes
-    depth = tree.steps if isinstance(tree, TreeBudget) else tree.depth
+    depth = deepest_level(tree)
     if ranks is not None:
         own = budget_tree(tree, np.asarray(ranks)) if isinstance(tree, TreeBudget) else tree
         emitted, rate = float(np.max(tree_tokens(own, np.asarray(ranks)))), float(ranks[0])
@@ -78,10 +83,9 @@ def options_of_tree(
 def _emitted_by(keeps: Acceptance, nodes: int, depth: int) -> tuple[float, float]:
     """Tokens that one tree emits by what was measured with it, and the acceptance of a chain that emits as many."""
     if keeps.kind == "curve":
-        emitted = float(accepted.tokens_per_round(keeps, depth))
-    else:
-        value = float(np.ravel(np.asarray(keeps.value))[0])
-        emitted = {"drafted": 1.0 + value * (nodes - 1), "length": 1.0 + value}.get(keeps.kind, value)
+        return float(accepted.tokens_per_round(keeps, depth)), keeps.curve[0]
+    value = float(np.ravel(np.asarray(keeps.value))[0])
+    emitted = {"drafted": 1.0 + value * (nodes - 1), "length": 1.0 + value}.get(keeps.kind, value)
     if emitted > depth + 1.0:
         raise DomainError(
             f"{keeps.kind} acceptance gives {emitted:g} tokens per round, but a tree of depth {depth} emits at most"

@@ -17,8 +17,9 @@ from rooflinesim.analysis.speculation.options import DraftOptions, chain_options
 from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate_trees
 from rooflinesim.analysis.speculation.speculate import speculate as analyse
 from rooflinesim.analysis.speculation.trees import Tree, TreeBudget
+from rooflinesim.analysis.timing import aligned
 from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers
-from rooflinesim.api.draft_trees import TreeSearch, options_of_tree, tree_of_text
+from rooflinesim.api.draft_trees import TreeSearch, deepest_level, options_of_tree, tree_of_text
 from rooflinesim.api.drafting import Drafting, drafting_notes, speculation_of
 from rooflinesim.errors import DomainError, UnitError
 from rooflinesim.report import speculate as report
@@ -75,20 +76,20 @@ def speculate(
     """
     asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
     keeps = acceptance if isinstance(acceptance, Acceptance) else Acceptance(value=acceptance)
-    batches, contexts = np.atleast_1d(numbers(batch)), np.atleast_1d(numbers(context))
-    speculation = speculation_of(asked, drafting, batch=float(batches.min()), context=float(contexts[0]))
+    columns = aligned(batch=numbers(batch), context=numbers(context), draft_length=numbers(draft_length))
+    batches, contexts, lengths = (columns[name] for name in ("batch", "context", "draft_length"))
     searched = tree_of_text(tree) if isinstance(tree, str) else tree
+    longest = int(lengths.max()) if searched is None else deepest_level(searched)
+    speculation = speculation_of(
+        asked, drafting, batch=float(batches.min()), context=float(contexts[0]), longest=longest
+    )
     said = [*notes, *drafting_notes(speculation, drafting)]
     if searched is None:
-        lengths = np.atleast_1d(numbers(draft_length))
-        longest = int(lengths.max(initial=0))
         if keeps.kind in ("drafted", "length", "length-with-bonus") and keeps.measured_length is None and longest:
             keeps = dataclasses.replace(keeps, measured_length=float(longest))
             if np.unique(lengths[lengths > 0]).size > 1:
                 said.append(f"acceptance is taken as measured at draft length {longest}; --acceptance-at says another")
-        result = analyse(
-            speculation, batch=numbers(batch), context=numbers(context), draft_length=lengths, acceptance=keeps
-        )
+        result = analyse(speculation, batch=batches, context=contexts, draft_length=lengths, acceptance=keeps)
         single = keeps if keeps.value is None else dataclasses.replace(keeps, value=float(np.ravel(keeps.value)[0]))
         options = chain_options(speculation, single, [int(one) for one in np.unique(lengths)])
     else:

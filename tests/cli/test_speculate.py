@@ -235,6 +235,7 @@ def test_one_more_token_makes_latent_attention_compute_bound_on_h100(cli):
         (("--draft-cost", "3 parsecs", "--acceptance", "0.7"), ["--draft-cost", "0.8 ms"]),
         (("--method", "eagle", "--draft-length", "5000", "--acceptance", "0.7"), ["5000", "0 to 4096"]),
         (("--method", "eagle", "--draft-length", "-1", "--acceptance", "0.7"), ["--draft-length"]),
+        (("--method", "medusa", "--heads", "3", "--acceptance", "0.7"), ["draft length 8", "there are 3"]),
         (("--method", "telepathy", "--acceptance", "0.7"), ["telepathy", "lookahead"]),
         (("--method", "eagle", "--draft-tp", "3", "--acceptance", "0.7"), ["3", "heads"]),
     ],

@@ -33,7 +33,7 @@ def main() -> None:
     for family, shares in task_table(values).items():
         print(f"{family}: {shares}")
     for harness in ("all", "engine", "paper", "benchmark"):
-        mine = np.ones(len(kept), dtype=bool) if harness == "all" else parts.harness == harness
+        mine = ~parts.is_anchor & ((parts.harness == harness) | (harness == "all"))
         for name, predicted in columns.items():
             error = predicted[mine] / parts.measured[mine] - 1
             size = np.abs(error)

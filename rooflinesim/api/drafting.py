@@ -38,8 +38,8 @@ class Drafting(Noun):
     `tensor_parallel` how many share it (None: the target's, or one of them where that is faster). `cache_tokens`
     bounds what the draft reads of the context; with self it drafts with the whole target behind such a cache, with
     `exit_layer` by the target's first layers. `cost_ratio` to a plain step, or `pass_time`, replace the model's cost of
-    a draft pass by a measured one. `heads` is that of medusa, `hit_rate` that of ngram, `window` and `candidates`
-    those of lookahead.
+    a draft pass by a measured one. `heads` is that of medusa (None: one for each drafted position), `hit_rate` that of
+    ngram, `window` and `candidates` those of lookahead.
     """
 
     method: MethodName = "draft-model"
@@ -51,16 +51,19 @@ class Drafting(Noun):
     pass_time: float | None = quantity("s", default=None)
     cache_tokens: float | None = quantity("tokens", default=None, minimum=1.0)
     exit_layer: int | None = None
-    heads: int = 5
+    heads: int | None = None
     hit_rate: float = 1.0
     window: int = 7
     candidates: int = 7
 
 
-def speculation_of(target: Deployment, drafting: Drafting, *, batch: float, context: float) -> Speculation:
+def speculation_of(
+    target: Deployment, drafting: Drafting, *, batch: float, context: float, longest: int = 1
+) -> Speculation:
     """The method beside its target.
 
-    `batch` and `context` are where drafting on one device and on all of the target's are compared.
+    `batch` and `context` are where drafting on one device and on all of the target's are compared, `longest` is the
+    most drafted tokens in a row.
 
     Raises
     ------
@@ -74,13 +77,13 @@ def speculation_of(target: Deployment, drafting: Drafting, *, batch: float, cont
         )
     return Speculation(
         target=target,
-        method=_method(target, drafting, batch, context),
+        method=_method(target, drafting, batch, context, longest),
         draft_pass_time=drafting.pass_time,
         draft_cost_ratio=drafting.cost_ratio,
     )
 
 
-def _method(target: Deployment, drafting: Drafting, batch: float, context: float) -> Method:
+def _method(target: Deployment, drafting: Drafting, batch: float, context: float, longest: int) -> Method:
     match drafting.method:
         case "draft-model":
             return _draft_model(target, drafting, batch, context)
@@ -91,7 +94,7 @@ def _method(target: Deployment, drafting: Drafting, batch: float, context: float
         case "mtp":
             return mtp_method(target)
         case "medusa":
-            return MedusaHeads(heads=drafting.heads)
+            return _medusa(drafting, longest)
         case "ngram":
             return PromptLookup(hit_rate=drafting.hit_rate)
         case "lookahead":
@@ -105,6 +108,13 @@ def _method(target: Deployment, drafting: Drafting, batch: float, context: float
             if drafting.exit_layer is not None:
                 return early_exit_method(target, drafting.exit_layer)
             return DraftModel(draft=target, is_target=True, cache_tokens=drafting.cache_tokens)
+
+
+def _medusa(drafting: Drafting, longest: int) -> MedusaHeads:
+    heads = max(1, longest) if drafting.heads is None else drafting.heads
+    if longest > heads:
+        raise DomainError(f"draft length {longest} needs as many Medusa heads, but there are {heads}: draft no more")
+    return MedusaHeads(heads=heads)
 
 
 def _split(target: Deployment, drafting: Drafting) -> Deployment:
@@ -181,8 +191,14 @@ def drafting_notes(speculation: Speculation, drafting: Drafting) -> list[str]:
         notes.append(f"a draft pass takes {speculation.draft_cost_ratio:g} of a plain step, as given, not modelled")
     if speculation.draft_pass_time is not None:
         notes.append(f"a draft pass takes {format_quantity(speculation.draft_pass_time, 's')}, as given, not modelled")
+    law = target.stack.speculation
+    if any(group.moe for group in target.model.layers) and law.expert_overlap:
+        notes.append(
+            f"tokens of one draft are taken to choose experts alike by {law.expert_overlap:.0%}"
+            f" ({target.stack.source_of('speculation')})"
+        )
     if any(group.recurrent for group in target.model.layers):
-        kept = target.stack.speculation.recurrent_state == "kept"
+        kept = law.recurrent_state == "kept"
         words = (
             "keeps a state per verified token, to roll back"
             if kept

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rooflinesim.analysis.comparison import Skipped
+from rooflinesim.analysis.comparison import Comparison, Skipped, sampled
 from rooflinesim.analysis.residency import resident_bytes
 from rooflinesim.analysis.speculation.acceptance import tokens_per_round
 from rooflinesim.analysis.speculation.closed_forms import constant_cost_speedup
@@ -29,8 +29,9 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
-from rooflinesim.validation.published_speculation import SpeculativeRun
-from rooflinesim.validation.speedups import CONSTANT_SHARE, SpeedupComparison
+from rooflinesim.validation.published_speculation import SpeculativeRun, speculative_runs
+from rooflinesim.validation.speedups import CONSTANT_SHARE, SpeedupComparison, as_comparison
+from rooflinesim.validation.tables import Table
 from rooflinesim.validation.task_acceptance import task_share
 from rooflinesim.workload.parameters import streamed_parameters
 from rooflinesim.workload.step import Step
@@ -42,6 +43,9 @@ STREAMING_CACHE = 512.0
 
 DEVICE_COUNTS = (1, 2, 4, 8)
 """Devices of one host that a run may have used where its row does not say."""
+
+FEWEST_BATCHES = 3
+"""Batches from which runs are a series."""
 
 USABLE_SHARE = 0.92
 """Share of device memory that weights and caches may take [1]."""
@@ -57,11 +61,15 @@ class Layout(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LaidOutRun(Noun):
-    """A measured run, and the speculation of the catalogue that it stands for."""
+    """A measured run, and the speculation of the catalogue that it stands for.
+
+    `emitted` tokens per round were published, else `anchor` is the run of the same series from which they follow.
+    """
 
     run: SpeculativeRun
     speculation: Speculation
-    emitted: float
+    emitted: float | None
+    anchor: str | None
 
 
 def laid_out(
@@ -79,19 +87,41 @@ def laid_out(
     for run in runs:
         counts[_counted_together(run)].append(run)
     devices = {key: _device_count(members) for key, members in counts.items()}
+    anchors = series_anchors(runs)
     for run in runs:
         try:
-            if run.acceptance is None:
+            if run.acceptance is None and run.id not in anchors:
                 raise UnsupportedError("no acceptance is published for this row")
             layout = _layout(run, devices[_counted_together(run)])
             speculation = speculation_of(run, layout, (stack or stack_of)(run))
-            deepest = run.passes or run.drafted
-            emitted = float(tokens_per_round(run.acceptance, deepest))
+            emitted = None
+            if run.acceptance is not None:
+                emitted = float(tokens_per_round(run.acceptance, run.passes or run.drafted))
         except RooflinesimError as error:
             skipped.append(Skipped(id=run.id, reason=str(error)))
             continue
-        found.append(LaidOutRun(run=run, speculation=speculation, emitted=emitted))
+        found.append(LaidOutRun(run=run, speculation=speculation, emitted=emitted, anchor=anchors.get(run.id)))
     return tuple(found), tuple(skipped)
+
+
+def series_anchors(runs: Sequence[SpeculativeRun]) -> dict[str, str]:
+    """Runs without a published acceptance that differ in batch alone, each with the run of the smallest batch.
+
+    All of a series keep equally many tokens per round, so that one row tells them for the others. A series has three
+    batches or more.
+    """
+    series: dict[tuple[object, ...], list[SpeculativeRun]] = defaultdict(list)
+    for run in runs:
+        if run.acceptance is None and run.harness == "engine":
+            task = run.labels.get("task", "")
+            key = (*_counted_together(run), run.draft, run.drafted, run.passes, run.context, task)
+            series[key].append(run)
+    anchors: dict[str, str] = {}
+    for members in series.values():
+        if len({run.batch for run in members}) >= FEWEST_BATCHES:
+            first = min(members, key=lambda run: run.batch)
+            anchors.update((run.id, first.id) for run in members)
+    return anchors
 
 
 def _counted_together(run: SpeculativeRun) -> tuple[str, ...]:
@@ -114,6 +144,10 @@ def device_of(run: SpeculativeRun) -> tuple[str, int | None]:
     ------
     UnknownNameError : if the device is not stated.
     """
+    otherwise = re.search(r"caption says ([\w-]+): AMBIGUOUS", run.device)
+    if otherwise:
+        # Two versions of a paper name two devices: the first version's, on which speed-ups over batch are possible.
+        return device_reading(otherwise[1]).name, run.devices
     by_size = re.findall(r"(?:uses|,)\s*([^,()]+?) for (\d+)B", run.device)
     if not by_size:
         return device_reading(run.device).name, run.devices
@@ -243,26 +277,37 @@ def _draft_model(run: SpeculativeRun, target: Deployment) -> DraftModel:
     return DraftModel(draft=draft, cache_tokens=STREAMING_CACHE if "streaming" in run.draft.lower() else None)
 
 
-def rounds_of(rows: Sequence[LaidOutRun]) -> RoundTimes:
-    """Times of the rounds of runs, each of shape (rows,) [s]; equal speculations are timed together."""
+def timed_rounds(
+    rows: Sequence[LaidOutRun],
+) -> tuple[tuple[LaidOutRun, ...], RoundTimes, tuple[Skipped, ...]]:
+    """Runs that can be timed, the times of their rounds, each of shape (rows,) [s], and the runs that cannot.
+
+    Equal speculations are timed together.
+    """
     groups: dict[Speculation, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         groups[row.speculation].append(index)
     names = [field.name for field in dataclasses.fields(RoundTimes)]
-    columns = {name: np.zeros(len(rows)) for name in names}
+    columns = {name: np.full(len(rows), np.nan) for name in names}
+    skipped: list[Skipped] = []
     for speculation, members in groups.items():
         mine = [rows[index].run for index in members]
-
-        def column(name: str, mine: list[SpeculativeRun] = mine) -> np.ndarray:
-            return np.array([float(getattr(run, name)) for run in mine])
-
-        drafted, passes = column("drafted"), column("passes")
-        width = np.ceil(np.maximum(drafted / np.maximum(passes, 1.0), 1.0))
-        shape = DraftShape(tokens=drafted, passes=passes, width=width)
-        found = round_times(speculation, column("batch"), column("context"), shape)
+        points = {
+            name: np.array([float(getattr(run, name)) for run in mine])
+            for name in ("batch", "context", "drafted", "passes")
+        }
+        width = np.ceil(np.maximum(points["drafted"] / np.maximum(points["passes"], 1.0), 1.0))
+        shape = DraftShape(tokens=points["drafted"], passes=points["passes"], width=width)
+        try:
+            found = round_times(speculation, points["batch"], points["context"], shape)
+        except RooflinesimError as error:
+            skipped.extend(Skipped(id=run.id, reason=str(error)) for run in mine)
+            continue
         for name in names:
             columns[name][members] = getattr(found, name)
-    return RoundTimes(**columns)
+    kept = np.isfinite(columns["plain_step_time"])
+    times = RoundTimes(**{name: values[kept] for name, values in columns.items()})
+    return tuple(row for row, is_kept in zip(rows, kept, strict=True) if is_kept), times, tuple(skipped)
 
 
 def round_ratio(times: RoundTimes) -> np.ndarray:
@@ -271,31 +316,67 @@ def round_ratio(times: RoundTimes) -> np.ndarray:
     return np.asarray(whole / times.plain_step_time)
 
 
-def task_tokens(row: LaidOutRun) -> float:
-    """Tokens per round on the row's task: the published mean, moved where it is one over all tasks [tokens]."""
-    kept = (row.emitted - 1.0) * task_share(row.run)
-    return 1.0 + min(kept, row.run.passes or row.run.drafted)
+def emitted_tokens(rows: Sequence[LaidOutRun], ratios: np.ndarray) -> np.ndarray:
+    """Tokens per round of runs, shape (rows,) [tokens].
+
+    The published mean, moved to the row's task where it is one over all tasks; in a series those with which the
+    anchor's round of so many plain steps gains what was measured.
+    """
+    place = {row.run.id: index for index, row in enumerate(rows)}
+    emitted = np.zeros(len(rows))
+    for index, row in enumerate(rows):
+        if row.emitted is not None:
+            kept = (row.emitted - 1.0) * task_share(row.run)
+            emitted[index] = 1.0 + min(kept, row.run.passes or row.run.drafted)
+        elif row.anchor is not None:
+            anchor = place[row.anchor]
+            emitted[index] = rows[anchor].run.speedup * ratios[anchor]
+    return emitted
 
 
 def compared_speedups(runs: Sequence[SpeculativeRun], stack: Stack | None = None) -> SpeedupComparison:
-    """Measured speed-ups beside predicted ones, by the runs' own engines' stacks or by one given."""
-    rows, skipped = laid_out(runs, None if stack is None else lambda _: stack)
-    emitted = np.array([task_tokens(row) for row in rows])
-    predicted = emitted / round_ratio(rounds_of(rows))
+    """Measured speed-ups beside predicted ones, by the runs' own engines' stacks or by one given.
+
+    Anchors of series are left out: they hold no prediction.
+    """
+    described, skipped = laid_out(runs, None if stack is None else lambda _: stack)
+    laid, times, untimed = timed_rounds(described)
+    ratios = round_ratio(times)
+    speedups = emitted_tokens(laid, ratios) / ratios
+    kept = np.array([row.anchor != row.run.id for row in laid], dtype=bool)
+    said = "no acceptance is published for this row; those of its series are read from it"
+    anchors = [Skipped(id=row.run.id, reason=said) for row in laid if row.anchor == row.run.id]
+    rows = [row for row, is_kept in zip(laid, kept, strict=True) if is_kept]
+    predicted = speedups[kept]
     laws = [row.speculation.target.stack.speculation for row in rows]
-    published = np.array([row.emitted for row in rows])
-    passes = np.array([row.run.passes for row in rows])
+    measured = {run.id: run.speedup for run in runs}
+    simple = [_simple_rules(row, measured) for row in rows]
     return SpeedupComparison(
         ids=np.array([row.run.id for row in rows], dtype=object),
         measured=np.array([row.run.speedup for row in rows]),
         predicted=predicted,
         low=predicted * np.array([law.speedup_low for law in laws]),
         high=predicted * np.array([law.speedup_high for law in laws]),
-        leviathan=np.asarray(constant_cost_speedup(published, passes, np.array([_cost_ratio(row) for row in rows]))),
-        constant=CONSTANT_SHARE * published,
+        leviathan=np.array([leviathan for leviathan, _ in simple]),
+        constant=np.array([constant for _, constant in simple]),
         labels=_labels(rows),
-        skipped=skipped,
+        skipped=(*skipped, *untimed, *anchors),
     )
+
+
+def compared_speculation(table: Table, *, limit: int | None = None, stack: Stack | None = None) -> Comparison:
+    """Measured beside predicted speed-ups of a table; rows are drawn last, since those of a series need each other."""
+    runs, bad = speculative_runs(table)
+    found = as_comparison(compared_speedups(runs, stack))
+    return found.rows(sampled(found.ids.size, limit)).with_skipped((*bad, *found.skipped))
+
+
+def _simple_rules(row: LaidOutRun, measured: Mapping[str, float]) -> tuple[float, float]:
+    """Leviathan's formula and the constant share; neither knows of batch, so that a series stays at its anchor."""
+    if row.emitted is None:
+        return measured[row.anchor or row.run.id], measured[row.anchor or row.run.id]
+    ratio = constant_cost_speedup(row.emitted, row.run.passes, _cost_ratio(row))
+    return float(ratio), CONSTANT_SHARE * row.emitted
 
 
 def _cost_ratio(row: LaidOutRun) -> float:

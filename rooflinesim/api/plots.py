@@ -21,6 +21,7 @@ MOST_CASES = 7
 """Cases of one figure that colours, dashes and marks tell apart."""
 
 _CURVE_POINTS = 120
+_NAME_CHARACTERS = 64
 _SURFACE_POINTS = 40
 _RATES = np.linspace(0.2, 0.98, 40)
 _BAND = "The band is meant to hold 80 % of measurements."
@@ -229,11 +230,14 @@ def plot_validation(found: "Comparison", *, by: str | None = None, caption: str)
     if by is not None and by not in found.labels:
         raise DomainError(f"no column {by!r} to group by; there are {', '.join(found.labels)}")
     group = np.full(found.measured.size, "all") if by is None else found.labels[by].astype(str)
-    points = MeasuredPoints(
-        measured=found.measured, predicted=found.predicted, low=found.low, high=found.high, group=group
-    )
+    units = sorted({str(one) or "s" for one in found.labels.get("unit", ("s",))})
+    if len(units) > 1:
+        raise DomainError(f"the measurements are in {' and '.join(units)}; draw files of one kind at a time")
+    columns = {name: getattr(found, name) for name in ("measured", "predicted", "low", "high")}
+    points = MeasuredPoints(**columns, group=group, unit=units[0])
     labels = {
-        one.group: f"{one.group} ({one.n:,}; MAPE {text.percent(one.mape)}, {text.percent(one.inside_band)} inside)"
+        one.group: f"{_brief(one.group)} ({one.n:,}; MAPE {text.percent(one.mape)},"
+        f" {text.percent(one.inside_band)} inside)"
         for one in scores(found, [] if by is None else [by])
     }
     reading = "Bands are meant to hold 80 % of measurements; marks on the edges of the lower axes lie beyond them."
@@ -315,6 +319,11 @@ def _curve(counts: Counts, name: str) -> np.ndarray:
         raise DomainError(f"{name}: a curve needs at least two values from 1 on; give a range, like 1:256")
     between = np.round(np.geomspace(given[0], given[-1], _CURVE_POINTS))
     return np.unique(np.concatenate([given, between]))
+
+
+def _brief(name: str) -> str:
+    """A name that leaves room in its line."""
+    return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"
 
 
 def _at(*, context: Iterable[float], more: str = "") -> str:

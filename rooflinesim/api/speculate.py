@@ -1,46 +1,47 @@
 """What speculation gains, and what to configure."""
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rooflinesim.analysis.residency import usable_memory
-from rooflinesim.analysis.speculation import acceptance as accepted
 from rooflinesim.analysis.speculation import plan as plans
-from rooflinesim.analysis.speculation.acceptance import Acceptance
+from rooflinesim.analysis.speculation.acceptance import Acceptance, survival
+from rooflinesim.analysis.speculation.agreement import Agreement, simulated_rounds
 from rooflinesim.analysis.speculation.explain import explain_round
 from rooflinesim.analysis.speculation.memory import DraftMemory, draft_memory
 from rooflinesim.analysis.speculation.methods import Speculation
+from rooflinesim.analysis.speculation.options import DraftOptions, chain_options, option_rounds
 from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate_trees
 from rooflinesim.analysis.speculation.speculate import speculate as analyse
-from rooflinesim.analysis.speculation.tokens import rank_probabilities
-from rooflinesim.analysis.speculation.trees import Tree, TreeBudget, budget_tree, parse_tree, tree_tokens
+from rooflinesim.analysis.speculation.trees import Tree, TreeBudget
+from rooflinesim.analysis.timing import aligned
 from rooflinesim.api import plots
-from rooflinesim.api.answers import Counts, answer, deployment, grid, numbers
+from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers
+from rooflinesim.api.draft_trees import TreeSearch, deepest_level, options_of_tree, tree_of_text
 from rooflinesim.api.drafting import Drafting, drafting_notes, speculation_of
 from rooflinesim.errors import DomainError, UnitError
-from rooflinesim.nouns import Noun
 from rooflinesim.report import speculate as report
+from rooflinesim.report import speculation_round as round_report
 from rooflinesim.report.answer import Answer
 from rooflinesim.report.provenance import speculation_provenance
+from rooflinesim.report.simulation import simulation_summary, simulation_view
+from rooflinesim.report.tables import DeferredViews, View
 from rooflinesim.specs.draft_head import DraftHead
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.stack import Stack
 
-ASSUMED_RANKS = 8
-"""Candidates per node whose probabilities are assumed where only the best one's is known."""
+LARGEST_SIMULATED = 1024
+"""Sequences that are drawn together at most."""
 
+MOST_CONTEXTS = 8
+"""Contexts for which schedules are made."""
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TreeSearch(Noun):
-    """Look for the best tree per batch, within so many nodes (root included) and draft passes."""
-
-    nodes: int = 64
-    depth: int = 8
+MOST_TREE_ROUNDS = 5_000_000
+"""Rounds of trees that are looked through for the best ones."""
 
 
 def speculate(
@@ -76,41 +77,55 @@ def speculate(
     """
     asked = deployment(model=model, hardware=hardware, stack=stack, weights=weights, kv=kv, tp=tp)
     keeps = acceptance if isinstance(acceptance, Acceptance) else Acceptance(value=acceptance)
-    batches, contexts = np.atleast_1d(numbers(batch)), np.atleast_1d(numbers(context))
-    speculation = speculation_of(asked, drafting, batch=float(batches.min()), context=float(contexts[0]))
+    columns = aligned(batch=numbers(batch), context=numbers(context), draft_length=numbers(draft_length))
+    batches, contexts, lengths = (columns[name] for name in ("batch", "context", "draft_length"))
     searched = tree_of_text(tree) if isinstance(tree, str) else tree
+    longest = int(lengths.max()) if searched is None else deepest_level(searched)
+    speculation = speculation_of(
+        asked, drafting, batch=float(batches.min()), context=float(contexts[0]), longest=longest
+    )
     said = [*notes, *drafting_notes(speculation, drafting)]
     if searched is None:
-        lengths = np.atleast_1d(numbers(draft_length))
-        longest = int(lengths.max(initial=0))
         if keeps.kind in ("drafted", "length", "length-with-bonus") and keeps.measured_length is None and longest:
             keeps = dataclasses.replace(keeps, measured_length=float(longest))
             if np.unique(lengths[lengths > 0]).size > 1:
                 said.append(f"acceptance is taken as measured at draft length {longest}; --acceptance-at says another")
-        result = analyse(
-            speculation, batch=numbers(batch), context=numbers(context), draft_length=lengths, acceptance=keeps
-        )
+        result = analyse(speculation, batch=batches, context=contexts, draft_length=lengths, acceptance=keeps)
         single = keeps if keeps.value is None else dataclasses.replace(keeps, value=float(np.ravel(keeps.value)[0]))
-        options = plans.chain_options(speculation, single, [int(one) for one in np.unique(lengths)])
+        options = chain_options(speculation, single, [int(one) for one in np.unique(lengths)])
     else:
-        options, more = _tree_options(searched, keeps, ranks)
+        options, more = options_of_tree(searched, keeps, ranks)
         said.extend(more)
         result = _tree_rows(speculation, options, batches, contexts)
     found = _plans(speculation, result, options, keeps.decay)
+    asked_contexts = np.unique(result.context).size
+    if asked_contexts > MOST_CONTEXTS:
+        said.append(f"schedules are made for the first {MOST_CONTEXTS} of {asked_contexts} contexts")
     memories = [
         draft_memory(speculation, context=one.context, draft_length=float(np.max(options.shape.tokens)))
         for one in found
     ]
     goodput = [plans.goodput(speculation, options, one) for one in memories]
     content = report.speculate_content(result, found, memories, goodput)
-    views = report.speculate_views(speculation, result, found, memories, goodput)
-    if explained:
-        explanation = explain_round(speculation, result, _explained_row(result))
-        content["summary"]["explanation"] = report.explanation_summary(explanation)
-        views.append(report.explanation_view(explanation))
+    explanation = explain_round(speculation, result, _explained_row(result)) if explained else None
+    simulated = None
+    if explanation:
+        content["summary"]["explanation"] = round_report.explanation_summary(explanation)
+        if searched is None:
+            simulated = _simulated(single, result, _explained_row(result))
+            content["summary"]["simulation"] = simulation_summary(simulated)
+
+    def views() -> list[View]:
+        tables = report.speculate_views(speculation, result, found, memories, goodput)
+        if explanation:
+            tables.append(round_report.explanation_view(explanation))
+        if simulated:
+            tables.append(simulation_view(simulated, float(result.round_time[_explained_row(result)])))
+        return tables
+
     said.extend(report.acceptance_notes(keeps, options, is_tree=searched is not None))
     said.extend(_unfit(speculation, result, memories))
-    inputs = {**grid(result), **_inputs(drafting, keeps, result, ranks)}
+    inputs = {**grid(result), **_inputs(drafting, keeps, result, ranks), "tree": None if tree is None else str(tree)}
 
     def draw() -> Any:
         return plots.plot_speculation(
@@ -122,97 +137,37 @@ def speculate(
             context=float(contexts[0]),
         )
 
-    is_chain = searched is None
-    whole = answer("speculate", asked, paths, result, content, views, inputs, said, draw if is_chain else None)
+    drawn = draw if searched is None else None
+    whole = answer("speculate", asked, paths, result, content, DeferredViews(views), inputs, said, drawn)
     given = speculation_provenance(speculation, keeps)
     return dataclasses.replace(whole, provenance=[*whole.provenance, *given])
 
 
-def tree_of_text(text: str) -> Tree | TreeBudget | TreeSearch:
-    """A tree, a budget or a search, as people write them.
-
-    Raises
-    ------
-    DomainError : if the text is none of these.
-    """
-    match = re.fullmatch(r"best(?::(\d{1,6}))?(?::(\d{1,6}))?", text.strip().lower())
-    if match is None:
-        return parse_tree(text)
-    nodes, depth = int(match[1] or 64), int(match[2] or 8)
-    if not 2 <= nodes <= 256 or not 1 <= depth <= 32:
-        raise DomainError(f"tree {text!r}: best trees are searched up to 2 to 256 nodes and 1 to 32 draft passes")
-    return TreeSearch(nodes=nodes, depth=depth)
-
-
-def _tree_options(
-    tree: Tree | TreeBudget | TreeSearch, keeps: Acceptance, ranks: Sequence[float] | None
-) -> tuple[plans.DraftOptions, list[str]]:
-    """The trees to choose from, each with what it emits, and what was assumed."""
-    notes = []
-    is_sampled = bool(keeps.temperature)
-    width = None if not isinstance(tree, TreeBudget) else [float(tree.topk)]
-    if ranks is None and keeps.kind == "conditional":
-        value = float(np.ravel(np.asarray(keeps.value))[0])
-        ranks = [float(one) for one in rank_probabilities(value, ASSUMED_RANKS)]
-        shown = ", ".join(f"{one:.3g}" for one in ranks[:4])
-        notes.append(
-            f"candidates beyond the best are assumed to be right with {shown} ... by rank; give measured ones as"
-            " --acceptance P1,P2,..."
-        )
-    if isinstance(tree, TreeSearch):
-        if ranks is None:
-            raise DomainError(
-                f"acceptance of kind {keeps.kind} belongs to one tree: the best tree needs kind conditional, with the"
-                " probability of each rank as --acceptance P1,P2,..."
-            )
-        return plans.best_tree_options(ranks, nodes=tree.nodes, depth=tree.depth, is_sampled=is_sampled), notes
-    nodes = tree.nodes
-    depth = tree.steps if isinstance(tree, TreeBudget) else tree.depth
-    if ranks is not None:
-        own = budget_tree(tree, np.asarray(ranks)) if isinstance(tree, TreeBudget) else tree
-        emitted, rate = float(np.max(tree_tokens(own, np.asarray(ranks)))), float(ranks[0])
-    else:
-        emitted, rate = _emitted_by(keeps, nodes, depth)
-    options = plans.tree_options([nodes], [depth], [emitted], rate, width=width, is_sampled=is_sampled)
-    return options, notes
-
-
-def _emitted_by(keeps: Acceptance, nodes: int, depth: int) -> tuple[float, float]:
-    """Tokens that one tree emits by what was measured with it, and the acceptance of a chain that emits as many."""
-    if keeps.kind == "curve":
-        emitted = float(accepted.tokens_per_round(keeps, depth))
-    else:
-        value = float(np.ravel(np.asarray(keeps.value))[0])
-        emitted = {"drafted": 1.0 + value * (nodes - 1), "length": 1.0 + value}.get(keeps.kind, value)
-    if emitted > depth + 1.0:
-        raise DomainError(
-            f"{keeps.kind} acceptance gives {emitted:g} tokens per round, but a tree of depth {depth} emits at most"
-            f" {depth + 1}: give the depth it was measured with"
-        )
-    measured = Acceptance(kind="length-with-bonus", value=emitted, measured_length=float(depth))
-    return emitted, float(accepted.acceptance_rate(measured, depth))
-
-
 def _tree_rows(
-    speculation: Speculation, options: plans.DraftOptions, batches: np.ndarray, contexts: np.ndarray
+    speculation: Speculation, options: DraftOptions, batches: np.ndarray, contexts: np.ndarray
 ) -> SpeculateResult:
     """Rows of plain decoding and of trees: at each point the best depth for each number of nodes that doubles."""
     batch, context = np.broadcast_arrays(batches.astype(np.float64), contexts.astype(np.float64))
     sizes = np.asarray(options.shape.tokens) + 1.0
     budgets = np.unique([sizes[-1], *[size for size in sizes if np.log2(size) % 1 == 0]])
-    parts = []
-    for b, s in zip(batch, context, strict=True):
-        rounds = plans.option_rounds(speculation, np.array([b]), float(s), options)
-        picked = [
-            int(np.argmin(np.where(sizes == size, rounds.tpot, np.inf))) for size in budgets if (sizes == size).any()
-        ]
-        parts.append([(b, s, index) for index in picked])
-    rows = [row for part in parts for row in part]
-    index = np.array([row[2] for row in rows])
+    if batch.size * sizes.size > MOST_TREE_ROUNDS:
+        most = MOST_TREE_ROUNDS // sizes.size
+        raise DomainError(f"{batch.size:,} points are too many for a search of trees: ask about at most {most:,}")
+    points, chosen = [], []
+    for length in dict.fromkeys(context.tolist()):
+        own = np.flatnonzero(context == length)
+        rounds = option_rounds(speculation, batch[own], length, options)
+        tpot = rounds.tpot.reshape(own.size, -1)
+        for size in budgets[np.isin(budgets, sizes)]:
+            points.append(own)
+            chosen.append(np.argmin(np.where(sizes == size, tpot, np.inf), axis=1))
+    point, index = np.concatenate(points), np.concatenate(chosen)
+    order = np.argsort(point, kind="stable")
+    point, index = point[order], index[order]
     return speculate_trees(
         speculation,
-        batch=np.array([row[0] for row in rows]),
-        context=np.array([row[1] for row in rows]),
+        batch=batch[point],
+        context=context[point],
         nodes=sizes[index],
         depth=np.asarray(options.shape.passes)[index],
         width=np.asarray(options.shape.width)[index],
@@ -220,6 +175,12 @@ def _tree_rows(
         acceptance_rate=options.rate[index],
         is_sampled=options.is_sampled,
     )
+
+
+def _simulated(acceptance: Acceptance, result: SpeculateResult, row: int) -> Agreement:
+    """Rounds of one row drawn at random."""
+    kept = survival(acceptance, result.draft_length[row : row + 1])[0]
+    return simulated_rounds(kept, batch=max(1, min(int(result.batch[row]), LARGEST_SIMULATED)))
 
 
 def _explained_row(result: SpeculateResult) -> int:
@@ -230,13 +191,13 @@ def _explained_row(result: SpeculateResult) -> int:
 
 
 def _plans(
-    speculation: Speculation, result: SpeculateResult, options: plans.DraftOptions, decay: float
+    speculation: Speculation, result: SpeculateResult, options: DraftOptions, decay: float
 ) -> list[plans.SpeculationPlan]:
-    """Answers at every context; none where no draft is offered."""
+    """Answers at the first contexts; none where no draft is offered."""
     if not np.any(np.asarray(options.shape.tokens) > 0):
         return []
     found = []
-    for context in dict.fromkeys(result.context.tolist()):
+    for context in list(dict.fromkeys(result.context.tolist()))[:MOST_CONTEXTS]:
         batches = sorted({int(one) for one in result.batch[result.context == context] if one >= 1})
         found.append(plans.plan(speculation, batches=batches or [1], context=context, options=options, decay=decay))
     return found
@@ -268,8 +229,13 @@ def _inputs(
         "draft_cost_ratio": drafting.cost_ratio,
         "draft_pass_time_s": drafting.pass_time,
         "draft_context_tokens": drafting.cache_tokens,
+        "draft_weights": drafting.weights,
         "exit_layer": drafting.exit_layer,
-        "draft_length": [int(one) for one in dict.fromkeys(result.draft_length.tolist())][:1000],
+        "heads": drafting.heads,
+        "hit_rate": drafting.hit_rate,
+        "window": drafting.window,
+        "candidates": drafting.candidates,
+        "draft_length": listed(result.draft_length),
         "acceptance": {
             "kind": keeps.kind,
             "value": None if keeps.value is None else [float(one) for one in np.ravel(np.asarray(keeps.value))[:1000]],

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rooflinesim.api.measured_speculation import LaidOutRun, laid_out, rounds_of, stack_of
+from rooflinesim.api.measured_speculation import LaidOutRun, laid_out, stack_of, timed_rounds
 from rooflinesim.specs.speculation_law import SpeculationLaw
 from rooflinesim.specs.stack import Stack
 from rooflinesim.units import format_quantity
@@ -28,15 +28,16 @@ def round_parts(runs: Sequence[SpeculativeRun]) -> tuple[RoundParts, tuple[Specu
 
         return laid_out(runs, stack)[0]
 
-    rows = bare(0.0)
+    rows, times, _ = timed_rounds(bare(0.0))
     kept = tuple(row.run for row in rows)
-    times = rounds_of(rows)
-    verifications = [times.verify_time, *(rounds_of(bare(float(overlap))).verify_time for overlap in OVERLAPS[1:])]
+    others = [timed_rounds(bare(float(overlap)))[1].verify_time for overlap in OVERLAPS[1:]]
+    verifications = [times.verify_time, *others]
     targets = [row.speculation.target for row in rows]
     tasks = [task_index(run) for run in kept]
+    place = {run.id: index for index, run in enumerate(kept)}
     parts = RoundParts(
         measured=np.array([run.speedup for run in kept]),
-        emitted=np.array([row.emitted for row in rows]),
+        emitted=np.array([row.emitted or 1.0 for row in rows]),
         plain_time=times.plain_step_time,
         verify_times=np.stack(verifications, axis=-1),
         draft_time=times.draft_time,
@@ -48,6 +49,7 @@ def round_parts(runs: Sequence[SpeculativeRun]) -> tuple[RoundParts, tuple[Specu
         harness=np.array([run.harness for run in kept]),
         family=np.array([family_of(run.drafting) for run in kept]),
         task=np.array([-1 if task is None else task for task in tasks]),
+        anchor=np.array([-1 if row.anchor is None else place[row.anchor] for row in rows]),
     )
     return parts, kept
 
@@ -65,7 +67,7 @@ def speculation_sections(
     """The `speculation` section of each fitted stack file, with bands from what was left out."""
     sections: dict[str, dict[str, Any]] = {}
     for harness, stack in STACKS.items():
-        mine = parts.harness == harness
+        mine = (parts.harness == harness) & ~parts.is_anchor
         if not mine.any():
             continue
         low, high = np.quantile(parts.measured[mine] / left_out[mine], (0.1, 0.9))

@@ -180,9 +180,13 @@ HitRate = Annotated[
     ),
 ]
 Heads = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--heads", min=1, max=64, help="With --method medusa: heads of the model.", rich_help_panel=_SPECULATION
+        "--heads",
+        min=1,
+        max=64,
+        help="With --method medusa: its heads; default: one per drafted position.",
+        rich_help_panel=_SPECULATION,
     ),
 ]
 DraftLength = Annotated[

@@ -22,7 +22,7 @@ def speculate(
     draft_context: options.DraftContext = None,
     exit_layer: options.ExitLayer = None,
     hit_rate: options.HitRate = 1.0,
-    heads: options.Heads = 5,
+    heads: options.Heads = None,
     draft_length: options.DraftLength = "0:8:+1",
     tree: options.TreeText = None,
     acceptance: options.AcceptanceText = None,

@@ -1,9 +1,10 @@
 """Tables that people read: a title, columns with units, and numbers of a few significant digits."""
 
 import dataclasses
+import functools
 import io
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 from rooflinesim.nouns import Noun
 
@@ -24,6 +25,25 @@ class View(Noun):
     left: Sequence[int] = (0,)
     styles: Sequence[str | None] = ()
     footer: Sequence[str] = ()
+
+
+class DeferredViews(Sequence[View]):
+    """Tables that are made when somebody looks at them: those of a million rows take longer than their numbers."""
+
+    def __init__(self, make: Callable[[], Sequence[View]]) -> None:
+        self._make = functools.cache(make)
+
+    @overload
+    def __getitem__(self, index: int) -> View: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[View]: ...
+
+    def __getitem__(self, index: int | slice) -> View | Sequence[View]:
+        return self._make()[index]
+
+    def __len__(self) -> int:
+        return len(self._make())
 
 
 def render_terminal(views: Sequence[View], *, width: int | None, colour: bool) -> str:

@@ -44,7 +44,8 @@ class RoundParts(Noun):
     """Measured speed-ups and what their rounds are made of without software; columns of shape (rows,).
 
     `verify_times` has a column for each of `OVERLAPS`. `task` is the place among a benchmark's tasks where the
-    acceptance is a mean over them, else -1.
+    acceptance is a mean over them, else -1. `anchor` is the row from which the tokens per round of a series follow,
+    else -1: `emitted` does not count there.
     """
 
     measured: np.ndarray = quantity("1")
@@ -60,10 +61,18 @@ class RoundParts(Noun):
     harness: np.ndarray
     family: np.ndarray
     task: np.ndarray
+    anchor: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> "RoundParts":
-        """Chosen rows alone."""
-        return RoundParts(**{field.name: getattr(self, field.name)[chosen] for field in dataclasses.fields(self)})
+        """Chosen rows alone; series must be chosen whole."""
+        columns = {field.name: getattr(self, field.name)[chosen] for field in dataclasses.fields(self)}
+        place = np.append(np.cumsum(chosen) - 1, -1)
+        return RoundParts(**{**columns, "anchor": place[columns["anchor"]]})
+
+    @property
+    def is_anchor(self) -> np.ndarray:
+        """Whether rows hold no prediction, since the tokens of their series follow from them."""
+        return np.asarray(self.anchor == np.arange(self.anchor.size))
 
     @property
     def is_engine(self) -> np.ndarray:
@@ -79,7 +88,9 @@ def engine_speedups(parts: RoundParts, values: Mapping[str, float]) -> np.ndarra
     verification = (1.0 - share) * parts.verify_times[:, below] + share * parts.verify_times[:, below + 1]
     software = parts.passes * (values["draft_step_time"] + values["draft_rank_time"] * parts.further_ranks)
     rest = values["round_time"] + values["sequence_time"] * parts.batch + parts.moved_time
-    return np.asarray(parts.emitted * parts.plain_time / (verification + parts.draft_time + software + rest))
+    ratio = (verification + parts.draft_time + software + rest) / parts.plain_time
+    series = (parts.measured * ratio)[parts.anchor]
+    return np.asarray(np.where(parts.anchor >= 0, series, parts.emitted) / ratio)
 
 
 def research_speedups(parts: RoundParts, values: Mapping[str, float]) -> np.ndarray:

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rooflinesim.analysis.comparison import Skipped
+from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
+
+RULES = ("leviathan", "constant")
+"""Simple rules that stand beside every prediction."""
 
 CONSTANT_SHARE = 0.67
 """Speed-up per token of the accepted length, bonus included, when one number has to do for all [1]."""
@@ -86,3 +89,34 @@ def speedup_scores(found: SpeedupComparison, by: Sequence[str]) -> tuple[Speedup
     groups, counts = np.unique(names, return_counts=True)
     ordered = groups[np.argsort(-counts, kind="stable")]
     return (every, *(one for name in ordered if (one := speedup_score(found, names == name, str(name)))))
+
+
+def as_comparison(found: SpeedupComparison) -> Comparison:
+    """Speed-ups as rows of any comparison: ratios without a roofline, the simple rules among the labels."""
+    labels = {
+        **found.labels,
+        "unit": np.full(found.ids.size, "1", dtype=object),
+        **{f"{rule}_rule": getattr(found, rule).astype(object) for rule in RULES},
+    }
+    return Comparison(
+        ids=found.ids,
+        measured=found.measured,
+        predicted=found.predicted,
+        low=found.low,
+        high=found.high,
+        roofline=np.full(found.ids.size, np.nan),
+        labels=labels,
+        skipped=found.skipped,
+    )
+
+
+def rule_errors(found: Comparison) -> dict[str, float]:
+    """MAPE of each simple rule over the speed-ups of a comparison, by column name; none where it holds no speed-up."""
+    errors: dict[str, float] = {}
+    for rule in RULES:
+        values = found.labels.get(f"{rule}_rule")
+        if values is not None:
+            known = np.array([value != "" for value in values])
+            predicted = values[known].astype(np.float64)
+            errors[f"{rule}_mape"] = float(np.abs(predicted / found.measured[known] - 1.0).mean())
+    return errors

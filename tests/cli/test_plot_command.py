@@ -154,6 +154,13 @@ def test_measured_deployments_are_drawn_by_any_column(shared, tmp_path, capsys):
     assert "no column 'colour' to group by; there are" in capsys.readouterr().err
 
 
+def test_measured_speed_ups_are_drawn_as_ratios_and_not_among_times(shared, tmp_path, capsys):
+    file = shared / "data" / "e2e" / "specdec.csv"
+    assert drawn(tmp_path, "validation", file, "--by", "source").startswith(b"<?xml")
+    assert run(["plot", "validation", str(file), "published", "-o", str(tmp_path / "b.svg")]) == 2
+    assert "the measurements are in 1 and s; draw files of one kind at a time" in capsys.readouterr().err
+
+
 def test_answers_draw_themselves():
     import rooflinesim as rs
 

@@ -76,8 +76,6 @@ def test_rows_have_the_names_of_the_interface_and_the_summary_its_answers(cli):
     assert len(found["rows"]) == 4
     summary = found["summary"]
     assert set(summary["break_even_acceptance_rate"]) == {"1", "256"}
-    assert summary["losing_from_batch"] is None
-    assert "never loses" in summary["losing_reason"]
     assert {"draft_weight_bytes", "draft_kv_bytes_per_sequence", "max_batch", "plain_max_batch"} <= set(
         summary["memory"][0]
     )
@@ -85,6 +83,18 @@ def test_rows_have_the_names_of_the_interface_and_the_summary_its_answers(cli):
     assert found["inputs"]["acceptance"]["kind"] == "conditional"
     kinds = {one["what"]: one["kind"] for one in found["provenance"]}
     assert kinds["generic: speculation.round_time"] in ("assumed", "fitted")
+
+
+def test_losing_is_a_batch_at_short_contexts_and_null_with_the_reason_at_long_ones(cli):
+    # 70B on H100 reads caches at any batch beyond 1,476 tokens of context.
+    arguments = (*HEAD, "--acceptance", "0.75", "--batch", "8", "--stack", "ideal")
+    short = answered(cli, *arguments, "--context", "512")["summary"]
+    long = answered(cli, *arguments, "--context", "16k")["summary"]
+    assert short["losing_from_batch"] > 64
+    assert f"loses from batch {short['losing_from_batch']}" in short["losing_reason"]
+    assert long["losing_from_batch"] is None
+    assert "16,384 tokens of context" in long["losing_reason"]
+    assert "memory-bound at any batch" in long["losing_reason"]
 
 
 def test_the_best_row_of_each_batch_is_that_of_the_schedule(cli):
@@ -225,6 +235,7 @@ def test_one_more_token_makes_latent_attention_compute_bound_on_h100(cli):
         (("--draft-cost", "3 parsecs", "--acceptance", "0.7"), ["--draft-cost", "0.8 ms"]),
         (("--method", "eagle", "--draft-length", "5000", "--acceptance", "0.7"), ["5000", "0 to 4096"]),
         (("--method", "eagle", "--draft-length", "-1", "--acceptance", "0.7"), ["--draft-length"]),
+        (("--method", "medusa", "--heads", "3", "--acceptance", "0.7"), ["draft length 8", "there are 3"]),
         (("--method", "telepathy", "--acceptance", "0.7"), ["telepathy", "lookahead"]),
         (("--method", "eagle", "--draft-tp", "3", "--acceptance", "0.7"), ["3", "heads"]),
     ],

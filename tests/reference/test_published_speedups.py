@@ -9,7 +9,7 @@ import pytest
 
 from rooflinesim.analysis.speculation.acceptance import Acceptance
 from rooflinesim.analysis.speculation.tokens import expected_tokens
-from rooflinesim.api.measured_speculation import compared_speedups, laid_out, round_ratio, rounds_of
+from rooflinesim.api.measured_speculation import compared_speedups, laid_out, round_ratio, timed_rounds
 from rooflinesim.validation.published_speculation import SpeculativeRun, speculative_runs
 from rooflinesim.validation.speedups import SpeedupComparison, speedup_scores
 from rooflinesim.validation.tables import read_table
@@ -51,7 +51,7 @@ def of_series(prefix: str, **changes: object) -> list[SpeculativeRun]:
 def ratios(runs: list[SpeculativeRun]) -> np.ndarray:
     rows, skipped = laid_out(runs)
     assert not skipped
-    return round_ratio(rounds_of(rows))
+    return round_ratio(timed_rounds(rows)[1])
 
 
 @pytest.mark.parametrize("drafting", ["eagle", "eagle3"])
@@ -96,7 +96,7 @@ def test_verification_of_experts_at_batch_8_costs_what_published_rounds_say() ->
     for target, value in said.items():
         runs = [run for run in published() if run.target.startswith(target) and run.drafted == 3.0]
         rows, _ = laid_out(runs)
-        times = rounds_of(rows)
+        times = timed_rounds(rows)[1]
         beside_draft = (times.verify_time + times.round_overhead_time) / times.plain_step_time
         errors.append(abs(float(np.median(beside_draft)) / value - 1.0))
     assert np.median(errors) <= 0.15

@@ -1,10 +1,13 @@
 """Rounds drawn at random meet every closed form within 4.5 standard errors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from rooflinesim.analysis.speculation import closed_forms, simulation, tokens, trees
 from rooflinesim.analysis.speculation.acceptance import Acceptance, round_variance, survival, tokens_per_round
+from rooflinesim.analysis.speculation.agreement import simulated_rounds
 from rooflinesim.analysis.speculation.simulation import estimate
 from rooflinesim.errors import DomainError
 
@@ -120,3 +123,20 @@ def test_a_seed_repeats_a_run() -> None:
 def test_simulations_that_take_too_long_are_refused() -> None:
     with pytest.raises(DomainError, match="simulation of 100,000,000 rounds: give at most 50,000,000"):
         simulation.drawn_tokens(np.full((10, 1), 0.5), 10_000_000, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("batch", [1, 16, 300])
+def test_agreement_is_shown_beside_every_closed_form(batch: int) -> None:
+    found = simulated_rounds(survival(Acceptance(value=0.8), [5])[0], batch=batch)
+    assert found.agrees
+    assert found.expected_tokens == pytest.approx(3.68928)
+    assert found.rounds.p5 < found.expected_rounds < found.rounds.p95
+    # The slowest of a batch that starts together needs more, the more so the larger the batch.
+    assert (found.slowest_rounds.mean > 1.05 * found.expected_rounds) == (batch > 1)
+    assert not dataclasses.replace(found, expected_tokens=3.6).agrees
+
+
+def test_nothing_drafted_takes_one_round_per_token() -> None:
+    found = simulated_rounds(survival(Acceptance(value=0.8), [0])[0], batch=4, output_tokens=20)
+    assert found.agrees
+    assert (found.tokens.mean, found.rounds.p95, found.slowest_rounds.mean) == (1.0, 20.0, 20.0)

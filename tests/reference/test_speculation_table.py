@@ -97,5 +97,5 @@ def test_vllm_has_the_same_shape_and_gains_less_for_one_user(draft: str, rate: f
     assert np.all(by_batch[0, :3] > 1.3)
     assert np.all(by_batch[-1, :3] < 1.0)
     assert np.all(np.diff(by_batch[:, 2]) < 0.02)
-    # At 16k tokens the caches keep it paying.
-    assert by_batch[-1, 3] > 0.99
+    # At 16k tokens there are caches to amortise.
+    assert by_batch[-1, 3] > 1.2 * by_batch[-1, 2]

@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from rooflinesim.api.measured_speculation import compared_speedups, device_of, laid_out, round_ratio, rounds_of
+from rooflinesim.api.measured_speculation import (
+    compared_speculation,
+    compared_speedups,
+    device_of,
+    laid_out,
+    round_ratio,
+    timed_rounds,
+)
 from rooflinesim.validation.published_speculation import SpeculativeRun, speculative_runs
-from rooflinesim.validation.speedups import speedup_scores
+from rooflinesim.validation.speedups import rule_errors, speedup_scores
 from rooflinesim.validation.tables import Table, read_table
 from rooflinesim.validation.task_acceptance import task_share
 
@@ -105,6 +112,7 @@ def test_rows_that_cannot_be_used_say_why(tmp_path: Path, old: str, new: str, re
         ("Llama-3.1-8B bf16", "T5-XXL 11B", "unknown model 'T5-XXL 11B'"),
         ("H100", "not stated", "the device is not stated"),
         ("EAGLE-3 chain", "small draft model (size not restated)", "the draft 'small draft model"),
+        ("H100", "3x H100 TP3", "tensor parallelism 3 does not divide 32 heads"),
     ],
 )
 def test_runs_that_cannot_be_described_say_why(tmp_path: Path, old: str, new: str, reason: str) -> None:
@@ -128,6 +136,49 @@ def test_a_comparison_has_bands_rules_and_scores(tmp_path: Path) -> None:
     assert [score.n for score in speedup_scores(found, ["harness"])] == [3, 2, 1]
 
 
+def series(*batches: int) -> list[str]:
+    return [
+        f"s-{batch},arXiv 1 Table 5,A100-80GB,Llama-3.1-8B-Instruct,EAGLE chain,{batch},,2,,,{1.4 - batch / 100},"
+        "MT-bench,,vLLM"
+        for batch in batches
+    ]
+
+
+def test_a_series_over_batch_takes_its_tokens_from_its_first_row(tmp_path: Path) -> None:
+    runs, _ = speculative_runs(table(tmp_path, *series(2, 8, 32)))
+    found = compared_speedups(runs)
+    assert list(found.ids) == ["s-8", "s-32"]
+    assert found.skipped[0].id == "s-2"
+    assert "those of its series are read from it" in found.skipped[0].reason
+    # Gains fall with batch; rules that know no batch stay at the first row's.
+    assert 1.38 > found.predicted[0] > found.predicted[1]
+    assert found.leviathan == pytest.approx([1.38, 1.38])
+
+
+def test_two_batches_make_no_series(tmp_path: Path) -> None:
+    found = compared_speedups(speculative_runs(table(tmp_path, *series(2, 8)))[0])
+    assert found.ids.size == 0
+    assert {one.reason for one in found.skipped} == {"no acceptance is published for this row"}
+
+
+def test_tables_of_speculation_are_validated_beside_simple_rules(tmp_path: Path) -> None:
+    found = compared_speculation(table(tmp_path, CHAIN, FORGE, BENCH), limit=2)
+    assert found.ids.size == 2
+    assert set(found.labels["unit"]) == {"1"}
+    errors = rule_errors(found)
+    constant = found.labels["constant_rule"].astype(float)
+    assert errors["constant_mape"] == pytest.approx(abs(constant / found.measured - 1.0).mean())
+    assert set(errors) == {"leviathan_mape", "constant_mape"}
+
+
+def test_one_device_that_does_not_hold_a_target_stands_for_the_fewest_that_do(tmp_path: Path) -> None:
+    row = "d-1,arXiv 1,A100-40GB,LLaMA2-Chat-70B fp16,EAGLE-1 tree,1,,static tree,mean_accept_len=3.5,,2.5,GSM8K,0,"
+    rows, skipped = laid_out(speculative_runs(table(tmp_path, row))[0])
+    assert not skipped
+    # 140 GB of weights; research code splits layers.
+    assert rows[0].speculation.target.pipeline_parallel == 4
+
+
 def test_a_round_costs_more_than_a_plain_step(tmp_path: Path) -> None:
     rows, _ = laid_out(speculative_runs(table(tmp_path, CHAIN, FORGE, BENCH))[0])
-    assert (round_ratio(rounds_of(rows)) > 1.0).all()
+    assert (round_ratio(timed_rounds(rows)[1]) > 1.0).all()

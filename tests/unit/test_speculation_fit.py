@@ -34,6 +34,7 @@ def made(rows: int, harness: str, seed: int) -> RoundParts:
         harness=np.array([harness] * rows),
         family=np.array(["head"] * rows),
         task=np.full(rows, -1),
+        anchor=np.full(rows, -1),
     )
 
 
@@ -60,6 +61,18 @@ def test_shares_of_tasks_are_found_again() -> None:
     found = fitted_values(parts)
     assert found["head.translation"] == pytest.approx(0.7, rel=0.03)
     assert found["head.rag"] == pytest.approx(1.3, rel=0.03)
+
+
+def test_rows_of_a_series_follow_their_anchor() -> None:
+    values = {one.name: one.start for one in (*ENGINE_PARAMETERS, *RESEARCH_PARAMETERS)}
+    parts = made(6, "engine", 4)
+    parts = RoundParts(**{**vars_of(parts), "anchor": np.array([-1, 1, 1, 1, -1, -1]), "measured": np.full(6, 1.5)})
+    found = predicted_speedups(parts, values)
+    assert found[1] == pytest.approx(1.5)
+    assert list(parts.is_anchor) == [False, True, False, False, False, False]
+    # Chosen whole, a series is predicted the same.
+    chosen = np.array([False, True, True, True, False, True])
+    assert predicted_speedups(parts.rows(chosen), values) == pytest.approx(found[chosen])
 
 
 def test_left_out_groups_do_not_inform_their_own_prediction() -> None:

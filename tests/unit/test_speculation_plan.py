@@ -12,17 +12,8 @@ from rooflinesim.analysis.speculation.memory import draft_memory
 from rooflinesim.analysis.speculation.methods import Speculation
 from rooflinesim.analysis.speculation.mtp import mtp_method
 from rooflinesim.analysis.speculation.ngram import PromptLookup
-from rooflinesim.analysis.speculation.plan import (
-    SLACK,
-    DraftOptions,
-    SpeculationPlan,
-    best_tree_options,
-    chain_options,
-    goodput,
-    option_rounds,
-    plan,
-    whole_batches,
-)
+from rooflinesim.analysis.speculation.options import DraftOptions, best_tree_options, chain_options, option_rounds
+from rooflinesim.analysis.speculation.plan import SLACK, SpeculationPlan, goodput, plan, whole_batches
 from rooflinesim.analysis.speculation.speculate import speculate, speculate_trees
 from rooflinesim.analysis.speculation.trees import Tree, tree_tokens
 from rooflinesim.config import load_draft, load_hardware, load_model, load_stack
@@ -77,6 +68,7 @@ def test_the_short_schedule_gives_away_little_in_fewer_ranges() -> None:
     for row in found.short_schedule:
         own = rate[row.batch_from - 1 : row.batch_to]
         assert np.all(own[:, row.draft_length] >= (1 - SLACK) * own.max(axis=1))
+        assert np.all(own[:, row.draft_length] >= own[:, 0])
 
 
 def all_trees(nodes: int, children: int) -> list[Tree]:

@@ -213,3 +213,17 @@ def test_lengths_are_dealt_to_the_sequences_that_accept_most() -> None:
 
     assert goodput(tuple(found)) == pytest.approx(max(map(goodput, itertools.product(range(4), repeat=3))))
     assert list(found) == sorted(found, reverse=True)
+
+
+def test_the_best_tree_for_given_round_times_is_that_of_all_trees() -> None:
+    generator = np.random.default_rng(3)
+    nodes, deepest = 9, 8
+    for _ in range(5):
+        # Rounds take longer with every node verified and every draft pass, by random amounts.
+        time = 1.0 + np.cumsum(generator.random((deepest + 1, nodes)) * 0.1, axis=1)
+        time = np.cumsum(time, axis=0) / (1 + np.arange(deepest + 1))[:, np.newaxis] + 0.2 * np.arange(9)[:, np.newaxis]
+        every = [Tree(parents=parents) for size in range(1, nodes + 1) for parents in every_tree(size)]
+        gains = [float(tree_tokens(tree, RANKS)) / time[tree.depth, tree.nodes - 1] for tree in every]
+        table = trees.best_tokens(RANKS, nodes, deepest)
+        found = int(chains.best_option(table.ravel(), time.ravel()))
+        assert table.ravel()[found] / time.ravel()[found] == pytest.approx(max(gains), rel=1e-12)

@@ -1,7 +1,7 @@
 """Speed-up of speculation in closed form: what published rules say, and the limits that a simulation must meet.
 
-Equations are numbered as in the project's theory page. None of these knows a kernel; `speculate` times rounds with the
-per-operation model instead.
+Numbers in brackets are the `eq` of the oracles that check a formula. None of these knows a kernel; `speculate` times
+rounds with the per-operation model instead.
 """
 
 import numpy as np

@@ -12,6 +12,7 @@ from rooflinesim.analysis.speculation.methods import (
     draft_of,
     first_pass_of,
     verification_ops,
+    verification_routing,
     verified_rows,
 )
 from rooflinesim.analysis.speculation.rounds import overhead_time, pass_cost
@@ -115,7 +116,8 @@ def explain_round(
     rows = float(np.max(verified_rows(method, np.float64(tokens))))
     step = Step(batch=batch, context=context, new_tokens=rows)
     ops = verification_ops(speculation, step, routing) if tokens else step_ops(target, step, routing)
-    verification = _terms_of(ops, machine, speculation, batch, rows)
+    share = target.stack.speculation.verify_token_share * tokens
+    verification = _terms_of(ops, machine, speculation, batch, rows, share * plain.time)
     draft = None if speculation.is_measured or not passes else _draft_terms(speculation, batch, context, shape, routing)
     overhead = float(np.max(overhead_time(speculation, np.float64(batch), shape))) if tokens else 0.0
     emitted = float(result.tokens_per_round[index])
@@ -150,7 +152,11 @@ def explain_round(
         with_refill=gain("streaming_time", "activation_time", "network_time", refilled=refill),
         speedup=float(result.speedup[index]),
         plain_experts=_awake(speculation, Step(batch=batch), routing),
-        verified_experts=_awake(speculation, Step(batch=batch, new_tokens=rows), routing) if tokens else None,
+        verified_experts=_awake(
+            speculation, Step(batch=batch, new_tokens=rows), routing or verification_routing(target)
+        )
+        if tokens
+        else None,
         flipped=_flipped(speculation, Step(batch=batch, context=context), step, routing) if tokens else (),
     )
 
@@ -179,10 +185,16 @@ def _flipped(speculation: Speculation, plain: Step, verified: Step, routing: Rou
 
 
 def _terms_of(
-    ops: Sequence[Op], machine: Machine, speculation: Speculation, batch: float, new_tokens: float
+    ops: Sequence[Op],
+    machine: Machine,
+    speculation: Speculation,
+    batch: float,
+    new_tokens: float,
+    added_time: float = 0.0,
 ) -> PassTerms:
     step = Step(batch=batch, new_tokens=new_tokens)
-    return pass_terms(ops, machine, float(np.max(step_cost(ops, machine, speculation.target, step).time)))
+    time = float(np.max(step_cost(ops, machine, speculation.target, step).time))
+    return pass_terms(ops, machine, time + added_time)
 
 
 def _draft_terms(

@@ -106,12 +106,16 @@ def verified_rows(method: Method, drafted: Array) -> Array:
             return drafted + 1.0
 
 
+def verification_routing(target: Deployment) -> Routing:
+    """How the tokens of a verification choose experts: as the stack says, those of one draft alike."""
+    own = target.stack.routing
+    return dataclasses.replace(own, overlap=max(own.overlap, target.stack.speculation.expert_overlap))
+
+
 def verification_ops(speculation: Speculation, step: Step, routing: Routing | None = None) -> tuple[Op, ...]:
-    """Operations of a verification on one device of the target; tokens of a draft choose experts alike."""
+    """Operations of a verification on one device of the target; experts are chosen as given, else drafts alike."""
     target = speculation.target
-    if routing is None:
-        overlap = max(target.stack.routing.overlap, target.stack.speculation.expert_overlap)
-        routing = dataclasses.replace(target.stack.routing, overlap=overlap)
+    routing = routing or verification_routing(target)
     match speculation.method:
         case EarlyExit():
             ops = early_exit_ops(target, speculation.method.layers, step, routing)

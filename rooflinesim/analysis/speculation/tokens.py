@@ -1,7 +1,7 @@
 """Tokens of one round of speculation: closed forms over acceptance and draft length, both ways.
 
 A round drafts `draft_length` tokens, keeps those before the first rejection, and emits one more: the correction, or
-the bonus token after full acceptance. Equations are numbered as in the project's theory page.
+the bonus token after full acceptance. Numbers in brackets are the `eq` of the oracles that check a formula.
 """
 
 import numpy as np

@@ -98,9 +98,14 @@ def breakdown(
         batch=columns["batch"],
         context=columns["context"],
         step_time=whole,
-        parts={name: time for name, time in parts.items() if time.any()},
-        causes={name: time for name, time in causes.items() if time.any()},
+        parts=_with_time(parts, whole),
+        causes=_with_time(causes, whole),
     )
+
+
+def _with_time(terms: Mapping[str, np.ndarray], whole: np.ndarray) -> dict[str, np.ndarray]:
+    """Terms that take time somewhere, more than rounding leaves."""
+    return {name: time for name, time in terms.items() if np.any(time > 1e-12 * whole)}
 
 
 def part_of(op: Op) -> str:
@@ -135,7 +140,7 @@ def _causes(op: Op, cost: Cost) -> dict[str, Array]:
         "activations": per_byte * op.activation_bytes,
         "math": np.where(is_memory, 0.0, compute),
         "network": cost.network_time,
-        "kernel overhead": cost.overhead_time,
+        "kernel overhead": np.maximum(0.0, cost.overhead_time),
     }
 
 

@@ -37,6 +37,14 @@ class Comparison(Noun):
     labels: Mapping[str, np.ndarray]
     skipped: tuple[Skipped, ...]
 
+    def rows(self, chosen: np.ndarray) -> "Comparison":
+        """Rows at these places alone."""
+        columns = {
+            name: getattr(self, name)[chosen] for name in ("ids", "measured", "predicted", "low", "high", "roofline")
+        }
+        labels = {name: values[chosen] for name, values in self.labels.items()}
+        return Comparison(**columns, labels=labels, skipped=self.skipped)
+
     def with_labels(self, labels: Mapping[str, np.ndarray]) -> "Comparison":
         """The same rows under other labels."""
         return dataclasses.replace(self, labels=labels)

@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rooflinesim.api.answers import Counts, numbers
+from rooflinesim.api.answers import Counts, deployment, numbers
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import text
-from rooflinesim.specs.deployment import Deployment
+from rooflinesim.specs.deployment import Deployment, reach_of
 
 if TYPE_CHECKING:
     from rooflinesim.analysis.comparison import Comparison
+    from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.api.drafting import Drafting
     from rooflinesim.plots.canvas import Sheet
 
 MOST_CASES = 7
 """Cases of one figure that colours, dashes and marks tell apart."""
 
 _CURVE_POINTS = 120
+_NAME_CHARACTERS = 64
+_SURFACE_POINTS = 40
+_RATES = np.linspace(0.2, 0.98, 40)
 _BAND = "The band is meant to hold 80 % of measurements."
 
 
@@ -135,18 +140,79 @@ def plot_pareto(
     from rooflinesim.analysis.pareto import pareto
     from rooflinesim.plots.pareto import draw_pareto
 
-    firsts = [dataclasses.replace(case[0], tensor_parallel=1) for case in splits]
+    firsts = [
+        dataclasses.replace(case[0], tensor_parallel=1, pipeline_parallel=1, expert_parallel=1, data_parallel=1)
+        for case in splits
+    ]
+    one = splits[0][0]
+    ways = {"PP": one.pipeline_parallel, "EP": one.expert_parallel, "DP": one.data_parallel}
+    beside = "".join(f", {way} {count}" for way, count in ways.items() if count > 1)
     batches = _distinct(batch)
+    at = _at(context=[context], more=f", batches {batches[0]:,.0f} to {batches[-1]:,.0f}{beside}")
     note = "Numbers are batches of one replica." if len(splits) == 1 else "Marks of one line differ in batch."
     return draw_pareto(
         {
             label: pareto(case, batch=batches, context=context)
             for (label, _), case in zip(_labelled(firsts).items(), splits, strict=True)
         },
-        caption=_caption(
-            firsts, _at(context=[context], more=f", batches {batches[0]:,.0f} to {batches[-1]:,.0f}"), note
-        ),
+        caption=_caption(firsts, at, note),
     )
+
+
+def plot_speculation(
+    deployments: Sequence[Deployment],
+    *,
+    drafting: "Drafting",
+    acceptance: "Acceptance | float",
+    draft_length: Counts = (1, 2, 3, 4, 5, 6, 7, 8),
+    batch: Counts = (1, 256),
+    context: float = 2048,
+) -> "Sheet":
+    """Speed-up of speculation over batch, from the least to the greatest given; over acceptance too for one target.
+
+    Parameters
+    ----------
+    drafting : the method, and its draft
+    acceptance : a number is the conditional acceptance of each draft token
+    draft_length : chains to choose from, plain decoding beside them. [tokens]
+    """
+    from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
+    from rooflinesim.api.drafting import speculation_of
+    from rooflinesim.plots.speculation import draw_speculation, draw_speculations
+
+    batches = _curve(batch, "batch")
+    lengths = _distinct(draft_length)
+    lengths = lengths[lengths > 0]
+    if not lengths.size:
+        raise DomainError("draft_length offers no draft; give lengths of at least 1, such as 1:8:+1")
+    keeps = acceptance if isinstance(acceptance, Acceptance) else Acceptance(value=acceptance)
+    if keeps.kind in ("drafted", "length", "length-with-bonus") and keeps.measured_length is None:
+        keeps = dataclasses.replace(keeps, measured_length=float(lengths[-1]))
+
+    def gains(
+        target: Deployment, batches: np.ndarray, lengths: np.ndarray, rates: np.ndarray | None = None
+    ) -> SpeculateResult:
+        asked = speculation_of(target, drafting, batch=float(batches[0]), context=context)
+        points = [part.ravel() for part in np.meshgrid(batches, lengths, [0.0] if rates is None else rates)]
+        own = keeps if rates is None else Acceptance(value=points[2], decay=keeps.decay)
+        return speculate(asked, batch=points[0], context=context, draft_length=points[1], acceptance=own)
+
+    choices = np.concatenate([[0.0], lengths])
+    chains = {label: gains(one, batches, choices) for label, one in _labelled(deployments).items()}
+    first = next(iter(chains.values()))
+    draft = getattr(drafting.draft, "name", "")
+    caption = _caption(
+        deployments,
+        _at(context=[context]),
+        f"Drafts by {drafting.method}{f', {draft}' if draft else ''}; acceptance of the first draft token"
+        f" {first.acceptance_rate.max():.3g}.",
+        _BAND,
+    )
+    if len(chains) > 1:
+        return draw_speculations(chains, caption=caption)
+    some = _distinct(np.round(np.geomspace(batches[0], batches[-1], _SURFACE_POINTS)))
+    return draw_speculation(first, gains(deployments[0], some, lengths, _RATES), caption=caption)
 
 
 def plot_validation(found: "Comparison", *, by: str | None = None, caption: str) -> "Sheet":
@@ -164,11 +230,14 @@ def plot_validation(found: "Comparison", *, by: str | None = None, caption: str)
     if by is not None and by not in found.labels:
         raise DomainError(f"no column {by!r} to group by; there are {', '.join(found.labels)}")
     group = np.full(found.measured.size, "all") if by is None else found.labels[by].astype(str)
-    points = MeasuredPoints(
-        measured=found.measured, predicted=found.predicted, low=found.low, high=found.high, group=group
-    )
+    units = sorted({str(one) or "s" for one in found.labels.get("unit", ("s",))})
+    if len(units) > 1:
+        raise DomainError(f"the measurements are in {' and '.join(units)}; draw files of one kind at a time")
+    columns = {name: getattr(found, name) for name in ("measured", "predicted", "low", "high")}
+    points = MeasuredPoints(**columns, group=group, unit=units[0])
     labels = {
-        one.group: f"{one.group} ({one.n:,}; MAPE {text.percent(one.mape)}, {text.percent(one.inside_band)} inside)"
+        one.group: f"{_brief(one.group)} ({one.n:,}; MAPE {text.percent(one.mape)},"
+        f" {text.percent(one.inside_band)} inside)"
         for one in scores(found, [] if by is None else [by])
     }
     reading = "Bands are meant to hold 80 % of measurements; marks on the edges of the lower axes lie beyond them."
@@ -180,25 +249,34 @@ def remarks(deployments: Sequence[Deployment]) -> list[str]:
     return list(dict.fromkeys(note for one in deployments for note in text.deployment_notes(one)))
 
 
-def possible_splits(deployments: Sequence[Deployment]) -> list[Deployment]:
-    """Deployments whose model can be spread like that.
+def possible_splits(ranks: Sequence[int], **asked: Any) -> list[Deployment]:
+    """Deployments over those of the ranks of tensor parallelism that model and links allow.
+
+    Parameters
+    ----------
+    ranks : devices that share every layer, to choose from. [1] >= 1
+    asked : what else `deployment` takes
 
     Raises
     ------
-    RooflinesimError : if none can, with the reason of the last.
+    RooflinesimError : if none is possible, with the reason of the last.
     """
     from rooflinesim.analysis.timing import step_ops
     from rooflinesim.workload.step import Step
 
-    found, problem = [], None
-    for one in deployments:
+    found = []
+    problem: RooflinesimError | None = None
+    for tp in ranks:
         try:
+            one = deployment(tp=tp, **asked)
+            if one.group_devices > reach_of(one.hardware):
+                continue
             step_ops(one, Step())
             found.append(one)
         except RooflinesimError as error:
             problem = error
-    if not found and problem:
-        raise problem
+    if not found:
+        raise problem or DomainError("no split stays within one host; give --tp")
     return found
 
 
@@ -241,6 +319,11 @@ def _curve(counts: Counts, name: str) -> np.ndarray:
         raise DomainError(f"{name}: a curve needs at least two values from 1 on; give a range, like 1:256")
     between = np.round(np.geomspace(given[0], given[-1], _CURVE_POINTS))
     return np.unique(np.concatenate([given, between]))
+
+
+def _brief(name: str) -> str:
+    """A name that leaves room in its line."""
+    return name if len(name) <= _NAME_CHARACTERS else name[: _NAME_CHARACTERS - 1] + "…"
 
 
 def _at(*, context: Iterable[float], more: str = "") -> str:

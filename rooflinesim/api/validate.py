@@ -11,6 +11,7 @@ from rooflinesim import __version__
 from rooflinesim.analysis.comparison import Comparison, Skipped, joined, reasons, sampled, scores
 from rooflinesim.api.measured import compared
 from rooflinesim.api.measured_kernels import compared_kernels
+from rooflinesim.api.measured_speculation import compared_speculation
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.report import validation as report
 from rooflinesim.report.answer import Answer
@@ -18,6 +19,7 @@ from rooflinesim.specs.stack import Stack
 from rooflinesim.validation.own_runs import own_comparison
 from rooflinesim.validation.published import MeasuredRun, measured_runs
 from rooflinesim.validation.published_serving import serving_runs
+from rooflinesim.validation.speedups import rule_errors
 from rooflinesim.validation.tables import Table, read_table
 
 PUBLISHED = "published"
@@ -67,6 +69,7 @@ def validate(
             raise DomainError(f"--by: no file has a column {name!r}; there are {', '.join(sorted(found.labels))}")
     found_scores = scores(found, columns)
     content = report.validation_content(found, found_scores, columns)
+    rules = rule_errors(found)
     return Answer(
         command="validate",
         version=__version__,
@@ -74,8 +77,8 @@ def validate(
         columns=content["columns"],
         describe_inputs=lambda: _inputs(against, columns, limit, stack),
         provenance=(),
-        summary=content["summary"],
-        notes=[*notes, *content["notes"]],
+        summary={**content["summary"], **rules},
+        notes=[*notes, *content["notes"], *report.rule_notes(rules)],
         views=report.validation_views(found, found_scores),
         extra={"skipped": content["skipped"]},
     )
@@ -108,7 +111,7 @@ def compared_table(table: Table, *, limit: int | None = None, stack: Stack | Non
         case "own":
             found = own_comparison(table, limit)
         case "speculation":
-            raise UnsupportedError(f"{table.path.name}: tables of speculation are not compared yet")
+            found = compared_speculation(table, limit=limit, stack=stack)
         case _:
             found = compared_kernels(table, limit=limit, stack=stack)
     labels = dict(found.labels)

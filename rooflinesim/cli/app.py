@@ -5,7 +5,7 @@ import sys
 import typer
 
 from rooflinesim import __version__
-from rooflinesim.cli import catalogue, plots, questions, scenarios, validation
+from rooflinesim.cli import catalogue, plots, questions, scenarios, speculation, validation
 
 _EPILOG = (
     "Times are predictions with a band that is meant to hold 80 % of measurements; `--stack ideal` gives the pure"
@@ -36,7 +36,13 @@ def _common(
     pass
 
 
-for _question in (questions.decode, questions.prefill, questions.crossover, questions.memory):
+for _question in (
+    questions.decode,
+    questions.prefill,
+    questions.crossover,
+    speculation.speculate,
+    questions.memory,
+):
     app.command(rich_help_panel="Questions")(_question)
 app.command(rich_help_panel="Questions")(plots.plot)
 for _check in (validation.validate, validation.calibrate):

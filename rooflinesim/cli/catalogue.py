@@ -18,6 +18,7 @@ class Listing(StrEnum):
     models = "models"
     gpus = "gpus"
     stacks = "stacks"
+    drafts = "drafts"
 
 
 class Noun(StrEnum):
@@ -35,12 +36,14 @@ class FileKind(StrEnum):
     model = "model"
     stack = "stack"
     scenario = "scenario"
+    draft = "draft"
 
 
 _KINDS: dict[str, Any] = {
     "models": "model",
     "gpus": "hardware",
     "stacks": "stack",
+    "drafts": "draft",
     "gpu": "hardware",
     "model": "model",
     "stack": "stack",
@@ -48,11 +51,11 @@ _KINDS: dict[str, Any] = {
 
 
 def list_entries(
-    what: Annotated[Listing, typer.Argument(metavar="models|gpus|stacks", show_default=False)],
+    what: Annotated[Listing, typer.Argument(metavar="models|gpus|stacks|drafts", show_default=False)],
     form: options.Form = None,
     output: options.Output = None,
 ) -> None:
-    """Names and aliases of the shipped models, devices or software stacks."""
+    """Names and aliases of the shipped models, devices, software stacks or draft heads."""
     from rooflinesim import config
     from rooflinesim.cli.output import write_plain
     from rooflinesim.report.catalogue import list_content
@@ -111,7 +114,7 @@ def check(
 
 
 def schema(
-    kind: Annotated[FileKind, typer.Argument(metavar="hardware|model|stack|scenario", show_default=False)],
+    kind: Annotated[FileKind, typer.Argument(metavar="hardware|model|stack|draft|scenario", show_default=False)],
 ) -> None:
     """JSON Schema of a kind of profile, made from the same declarations that `check` uses."""
     from rooflinesim.config.declared import json_schema

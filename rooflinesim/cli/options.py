@@ -86,6 +86,205 @@ Verbose = Annotated[
 ]
 
 
+class MethodChoice(StrEnum):
+    """Ways to draft."""
+
+    draft_model = "draft-model"
+    eagle = "eagle"
+    medusa = "medusa"
+    mtp = "mtp"
+    ngram = "ngram"
+    self = "self"
+    lookahead = "lookahead"
+
+
+class AcceptanceChoice(StrEnum):
+    """What a number of acceptance means."""
+
+    conditional = "conditional"
+    drafted = "drafted"
+    length = "length"
+    length_with_bonus = "length-with-bonus"
+    curve = "curve"
+
+
+_SPECULATION = "Speculation"
+Method = Annotated[MethodChoice, typer.Option("--method", help="How tokens are drafted.", rich_help_panel=_SPECULATION)]
+Draft = Annotated[
+    str | None,
+    typer.Option(
+        "--draft",
+        metavar="MODEL",
+        help="The draft model; for eagle: eagle, eagle2, eagle3 (default), or a head from `list drafts`.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+DraftGpu = Annotated[
+    str | None,
+    typer.Option("--draft-gpu", metavar="GPU", help="Devices of the draft's own.", rich_help_panel=_SPECULATION),
+]
+DraftTp = Annotated[
+    int | None,
+    typer.Option(
+        "--draft-tp",
+        min=1,
+        max=4096,
+        help="Devices that share the draft; default: the target's, or one where that drafts faster.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+DraftWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-weights",
+        metavar="FORMAT",
+        help="Number format of the draft model; default: as stored",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+DraftCost = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-cost",
+        metavar="COST",
+        help="Measured cost of one draft pass in place of the model's: 0.05 of a plain step, or 0.8 ms.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+DraftContext = Annotated[
+    str | None,
+    typer.Option(
+        "--draft-context",
+        metavar="TOKENS",
+        help="Cached tokens that the draft reads at most (sparse or sliding cache); default: all.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+ExitLayer = Annotated[
+    int | None,
+    typer.Option(
+        "--exit-layer",
+        metavar="N",
+        help="With --method self: the target's first N layers draft.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+HitRate = Annotated[
+    float,
+    typer.Option(
+        "--hit-rate",
+        min=0.0,
+        max=1.0,
+        help="With --method ngram: share of the rounds that find a draft.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+Heads = Annotated[
+    int | None,
+    typer.Option(
+        "--heads",
+        min=1,
+        max=64,
+        help="With --method medusa: its heads; default: one per drafted position.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+DraftLength = Annotated[
+    str,
+    typer.Option(
+        "--draft-length",
+        metavar="RANGE",
+        help="Tokens drafted per round: 5; 2,3,5; 0:8:+1. 0 is plain decoding, always among the choices.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+TreeText = Annotated[
+    str | None,
+    typer.Option(
+        "--tree",
+        metavar="SPEC",
+        help="Draft trees: best, best:NODES:DEPTH, steps/topk/nodes like 3/4/16, widths like 4x2x1, or parents.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+AcceptanceText = Annotated[
+    str | None,
+    typer.Option(
+        "--acceptance",
+        metavar="X",
+        help="How much of a draft is kept: 0.8; 0.8,0.62,0.5 for a curve, or by rank for a tree. Required.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+AcceptanceKindName = Annotated[
+    AcceptanceChoice,
+    typer.Option(
+        "--acceptance-kind",
+        help="Per token given those before; share of drafted; kept per round; emitted per round; per position.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+AcceptanceAt = Annotated[
+    int | None,
+    typer.Option(
+        "--acceptance-at",
+        min=1,
+        max=4096,
+        metavar="N",
+        help="Draft length at which a share or length was measured; default: the longest asked about.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+Decay = Annotated[
+    float,
+    typer.Option(
+        "--decay",
+        min=0.0,
+        max=1.0,
+        help="Factor on the acceptance from one position to the next.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        min=0.0,
+        help="At which acceptance was measured; above 0 rejection sampling reads the draft's distributions.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+Relaxed = Annotated[
+    bool,
+    typer.Option(
+        "--relaxed",
+        help="Acceptance is that of a relaxed rule: the output is not exactly the target's.",
+        rich_help_panel=_SPECULATION,
+    ),
+]
+
+
+def ratio_or_time(text: str | None, option: str) -> tuple[float | None, float | None]:
+    """A plain share or a time, whichever the text is.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    from rooflinesim.errors import UnitError
+
+    if text is None:
+        return None, None
+    for unit in ("1", "s"):
+        try:
+            value = units.parse_quantity(text, unit)
+        except UnitError:
+            continue
+        if value >= 0:
+            return (value, None) if unit == "1" else (None, value)
+    raise UnitError(f"{option}: {text!r} is no cost; write a share of a plain step like 0.05, or a time like 0.8 ms")
+
+
 def whole_range(text: str, option: str, *, minimum: int) -> tuple[int, ...]:
     """Counts of a range option.
 

@@ -12,6 +12,7 @@ from rooflinesim.cli.output import say
 
 if TYPE_CHECKING:
     from rooflinesim.analysis.comparison import Comparison
+    from rooflinesim.api.drafting import Drafting
     from rooflinesim.plots.canvas import FigureFormat, Sheet
     from rooflinesim.specs.deployment import Deployment
 
@@ -25,6 +26,7 @@ class FigureKind(StrEnum):
     breakdown = "breakdown"
     memory = "memory"
     pareto = "pareto"
+    speculation = "speculation"
     validation = "validation"
 
 
@@ -61,8 +63,20 @@ def plot(
         str | None,
         typer.Option("--tp", metavar="RANGE", help="Tensor parallelism; several lie over each other; pareto: 1:8."),
     ] = None,
+    pp: options.Pp = 1,
+    ep: options.Ep = 1,
+    dp: options.Dp = 1,
     memory: options.Memory = None,
     routing: options.RoutingText = None,
+    method: options.Method = options.MethodChoice.draft_model,
+    draft: options.Draft = None,
+    draft_tp: options.DraftTp = None,
+    draft_cost: options.DraftCost = None,
+    draft_length: options.DraftLength = "0:8:+1",
+    acceptance: options.AcceptanceText = None,
+    acceptance_kind: options.AcceptanceKindName = options.AcceptanceChoice.conditional,
+    acceptance_at: options.AcceptanceAt = None,
+    decay: options.Decay = 1.0,
     by: Annotated[
         str | None, typer.Option("--by", metavar="COLUMN", help="Column of the measurements that colours them.")
     ] = None,
@@ -76,17 +90,37 @@ def plot(
         figure = comparison_figure(validate(against=names).result, names, by)
         notes = list[str]()
     else:
-        asked, notes = _deployments(names, gpu, stack, memory, routing, weights=weights, kv=kv)
-        figure = _figure(kind, asked, batch=batch, context=context, tp=tp)
+        is_open = kind is FigureKind.pareto and tp is None
+        ranks = options.whole_range("1:8" if is_open else tp or "1", "--tp", minimum=1)
+        rest: dict[str, Any] = {"weights": weights, "kv": kv, "pp": pp, "ep": ep, "dp": dp}
+        splits, notes = _splits(names, gpu, stack, memory, routing, ranks, is_open=is_open, **rest)
+        asked = [one for case in splits for one in case]
+        more: dict[str, Any] = {}
+        if kind is FigureKind.speculation:
+            keeps = {"kind": acceptance_kind.value, "measured_length": acceptance_at, "decay": decay}
+            more = _drafts(acceptance, keeps, draft_length)
+            more["drafting"] = _drafting(asked, method.value, draft, draft_tp, draft_cost)
+        figure = _figure(kind, splits, batch=batch, context=context, **more)
     write_figure(figure, form, output)
     if not quiet:
         say(dict.fromkeys(notes))
 
 
-def _deployments(
-    names: list[str], gpus: list[str] | None, stack: str, memory: str | None, routing: str | None, **formats: Any
-) -> tuple[list["Deployment"], list[str]]:
-    """Every model on every device, on one device each, and what to say about the choice."""
+def _splits(
+    names: list[str],
+    gpus: list[str] | None,
+    stack: str,
+    memory: str | None,
+    routing: str | None,
+    ranks: Sequence[int],
+    *,
+    is_open: bool,
+    **rest: Any,
+) -> tuple[list[list["Deployment"]], list[str]]:
+    """Every model on every device, spread over each of so many ranks, and what to say about the choice.
+
+    Where the choice of ranks is open, those that are not possible are left out.
+    """
     from rooflinesim import config
     from rooflinesim.api import plots
     from rooflinesim.api.answers import deployment
@@ -102,26 +136,28 @@ def _deployments(
     ]
     software = config.with_routing(config.load_stack(stack), routing)
     hardware = [options.with_memory(config.load_hardware(name), memory) for name in devices]
-    asked = [
-        deployment(model=model, hardware=one, stack=software, **formats)
+    cases = [
+        {"model": model, "hardware": one, "stack": software, **rest}
         for model in map(config.load_model, names)
         for one in hardware
     ]
-    return asked, [*(one.note for one in found if one.note), *plots.remarks(asked)]
+    splits = [
+        plots.possible_splits(ranks, **case) if is_open else [deployment(tp=one, **case) for one in ranks]
+        for case in cases
+    ]
+    notes = plots.remarks([one for case in splits for one in case])
+    return splits, [*(one.note for one in found if one.note), *notes]
 
 
 def _figure(
-    kind: FigureKind, asked: list["Deployment"], *, batch: str | None, context: str | None, tp: str | None
+    kind: FigureKind, splits: list[list["Deployment"]], *, batch: str | None, context: str | None, **given: Any
 ) -> "Sheet":
     """The figure of a kind, with the kind's own defaults for what is not given."""
-    import dataclasses
-
     from rooflinesim.api import plots
     from rooflinesim.errors import UnitError
 
     if kind is FigureKind.crossover and batch is not None:
         raise UnitError("--batch: crossover looks for the batch; give --context, the range that it is drawn over")
-    given: dict[str, Any] = {}
     if batch is not None:
         given["batch"] = options.whole_range(batch, "--batch", minimum=1)
         if kind is FigureKind.memory:
@@ -131,12 +167,9 @@ def _figure(
             given["context"] = options.whole_range(context, "--context", minimum=0)
         else:
             given["context"] = options.one_count(context, "--context")
-    ranks = options.whole_range("1:8" if tp is None else tp, "--tp", minimum=1)
     if kind is FigureKind.pareto:
-        splits = [[dataclasses.replace(one, tensor_parallel=n) for n in ranks if _reaches(one, n, tp)] for one in asked]
-        return plots.plot_pareto([plots.possible_splits(case) for case in splits], **given)
-    if tp is not None:
-        asked = [dataclasses.replace(one, tensor_parallel=n) for one in asked for n in ranks]
+        return plots.plot_pareto(splits, **given)
+    asked = [one for case in splits for one in case]
     match kind:
         case FigureKind.roofline:
             return plots.plot_roofline(asked, **given)
@@ -146,15 +179,45 @@ def _figure(
             return plots.plot_crossover(asked, **given)
         case FigureKind.breakdown:
             return plots.plot_breakdown(asked, **given)
+        case FigureKind.speculation:
+            return plots.plot_speculation(asked, **given)
         case _:
             return plots.plot_memory(asked, **given)
 
 
-def _reaches(one: "Deployment", ranks: int, tp: str | None) -> bool:
-    """Whether a split is wanted: those asked for are, else those that the device's links reach."""
-    from rooflinesim.specs.deployment import reach_of
+def _drafting(
+    asked: list["Deployment"], method: str, draft: str | None, ranks: int | None, cost: str | None
+) -> "Drafting":
+    """How tokens are drafted, by one draft for all targets."""
+    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.cli.speculation import draft_of
+    from rooflinesim.errors import UnsupportedError
 
-    return tp is not None or ranks <= reach_of(one.hardware)
+    if method == "eagle" and len({one.model.name for one in asked}) > 1:
+        raise UnsupportedError("--method eagle: a head belongs to one model; draw one model at a time")
+    ratio, time = options.ratio_or_time(cost, "--draft-cost")
+    return Drafting(
+        method=method,  # type: ignore[arg-type]
+        draft=draft_of(method, draft, asked[0].model),
+        tensor_parallel=ranks,
+        cost_ratio=ratio,
+        pass_time=time,
+    )
+
+
+def _drafts(acceptance: str | None, keeps: dict[str, Any], lengths: str) -> dict[str, Any]:
+    """How much of a draft is kept, and which lengths there are to choose from."""
+    from rooflinesim.api.speculate import acceptance_of_text
+    from rooflinesim.errors import UnitError
+
+    if acceptance is None:
+        raise UnitError("--acceptance is missing: give what was measured, such as 0.8 per token")
+    kept, ranks = acceptance_of_text(acceptance, **keeps)
+    if ranks is not None:
+        raise UnitError(
+            f"--acceptance: {acceptance!r} has several numbers; chains take one, or --acceptance-kind curve"
+        )
+    return {"acceptance": kept, "draft_length": options.whole_range(lengths, "--draft-length", minimum=0)}
 
 
 def figure_form(path: Path) -> "FigureFormat":

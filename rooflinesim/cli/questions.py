@@ -10,7 +10,9 @@ from rooflinesim.cli.output import present
 _MAXIMUM_GRID = 1_000_000
 
 
-def _asked(model: str, gpu: str, stack: str, memory: str | None, routing: str | None, **rest: Any) -> dict[str, Any]:
+def asked_about(
+    model: str, gpu: str, stack: str, memory: str | None, routing: str | None, **rest: Any
+) -> dict[str, Any]:
     """Arguments of a question: its nouns, the files they came from, and what to say about the choice."""
     from rooflinesim import config
 
@@ -29,13 +31,13 @@ def _asked(model: str, gpu: str, stack: str, memory: str | None, routing: str | 
     }
 
 
-def _grid(batch: str, length: str, option: str, *, minimum: int) -> tuple[list[int], list[int]]:
-    """Aligned batches and lengths of all combinations, batches running fastest."""
+def grid_of(batch: str, length: str, option: str, *, minimum: int, copies: int = 1) -> tuple[list[int], list[int]]:
+    """Aligned batches and lengths of all combinations, batches running fastest; each is asked about `copies` times."""
     from rooflinesim.errors import UnitError
 
     batches = options.whole_range(batch, "--batch", minimum=1)
     lengths = options.whole_range(length, option, minimum=minimum)
-    points = len(batches) * len(lengths)
+    points = len(batches) * len(lengths) * copies
     if points > _MAXIMUM_GRID:
         raise UnitError(f"--batch x {option}: {points:,} points are too many; at most {_MAXIMUM_GRID:,} are shown")
     return [b for _ in lengths for b in batches], [one for one in lengths for _ in batches]
@@ -65,8 +67,8 @@ def decode(
     verbose: options.Verbose = False,
 ) -> None:
     """How long one decoded token takes, over batch and context, and what binds it."""
-    batches, contexts = _grid(batch, context, "--context", minimum=0)
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
+    batches, contexts = grid_of(batch, context, "--context", minimum=0)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     if ops:
         from rooflinesim.api.operations import decode_ops
 
@@ -102,8 +104,8 @@ def prefill(
     verbose: options.Verbose = False,
 ) -> None:
     """How long a prompt takes until its first token, without queueing."""
-    batches, prompts = _grid(batch, prompt, "--prompt", minimum=1)
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
+    batches, prompts = grid_of(batch, prompt, "--prompt", minimum=1)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import prefill as api
 
     answer = api.prefill(prompt=prompts, batch=batches, context=cached, **asked)
@@ -130,7 +132,7 @@ def crossover(
 ) -> None:
     """At which batch decoding flips from memory-bound to compute-bound: GEMMs, step, operation, or never."""
     length = options.one_count(context, "--context")
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import crossover as api
 
     answer = api.crossover(context=length, **asked)
@@ -158,7 +160,7 @@ def memory(
 ) -> None:
     """What takes memory, what a step streams of it, and the largest batch and context that fit."""
     length = options.one_count(context, "--context")
-    asked = _asked(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
+    asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp, pp=pp, ep=ep, dp=dp)
     from rooflinesim.api import memory as api
 
     answer = api.memory(batch=batch, context=length, **asked)

@@ -17,10 +17,10 @@ from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.stack import Stack
 
-Kind = Literal["model", "hardware", "stack"]
+Kind = Literal["model", "hardware", "stack", "draft"]
 
-_WORD = {"model": "model", "hardware": "GPU", "stack": "stack"}
-_LIST = {"model": "models", "hardware": "gpus", "stack": "stacks"}
+_WORD = {"model": "model", "hardware": "GPU", "stack": "stack", "draft": "draft head"}
+_LIST = {"model": "models", "hardware": "gpus", "stack": "stacks", "draft": "drafts"}
 _SUFFIXES = (".yaml", ".yml", ".json", ".gguf", ".safetensors")
 # Parts of a name that say nothing about the shape or the chip.
 _DECORATIONS = {
@@ -39,6 +39,7 @@ _DECORATIONS = {
         "gen4",
     },
     "stack": set(),
+    "draft": set(),
 }
 
 

@@ -19,8 +19,9 @@ def kind_of(data: object, place: str) -> str:
     ProfileError : if it has no such key.
     """
     marks = {
-        "scenario": ("hardware", "question", "traffic", "objective", "speculation", "parallelism"),
+        "scenario": ("hardware", "question", "traffic", "objective", "parallelism"),
         "hardware": ("memory_bandwidth", "dense_flop_rate", "memory_type"),
+        "draft": ("targets", "generation", "mlp_width"),
         "model": ("hidden_size", "layers", "vocabulary"),
         "stack": ("memory_efficiency", "collectives", "gemm", "based_on"),
     }
@@ -28,11 +29,13 @@ def kind_of(data: object, place: str) -> str:
         for kind, keys in marks.items():
             if any(key in data for key in keys):
                 return kind
-    raise ProfileError([f"{place}: no hardware, model or stack profile and no scenario: it has none of their keys"])
+    raise ProfileError(
+        [f"{place}: no hardware, model, stack or draft profile and no scenario: it has none of their keys"]
+    )
 
 
 def check_file(path: Path) -> str:
-    """Kind of a file that passes all checks: hardware, model, stack, scenario, config or checkpoint.
+    """Kind of a file that passes all checks: hardware, model, stack, draft, scenario, config or checkpoint.
 
     Raises
     ------

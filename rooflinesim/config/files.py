@@ -12,6 +12,7 @@ from rooflinesim.config.assembly import assemble
 from rooflinesim.config.inclusion import included
 from rooflinesim.config.inheritance import inherited
 from rooflinesim.errors import FileError, ProfileError
+from rooflinesim.specs.draft_head import DraftHead
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.stack import Stack
@@ -20,7 +21,7 @@ MAXIMUM_BYTES = 1_000_000
 MAXIMUM_DEPTH = 20
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-SPECS: dict[str, type[Any]] = {"hardware": Hardware, "model": Model, "stack": Stack}
+SPECS: dict[str, type[Any]] = {"hardware": Hardware, "model": Model, "stack": Stack, "draft": DraftHead}
 """Kinds of profile, and the noun that each describes."""
 
 
@@ -161,7 +162,7 @@ def shipped_stack(name: str) -> dict[str, Any]:
 
 
 def read_profile(kind: str, path: Path, *, is_shipped: bool = False) -> Any:
-    """The hardware, model or stack that a YAML profile describes; a shipped one is not checked again.
+    """The hardware, model, stack or draft head that a YAML profile describes; a shipped one is not checked again.
 
     Raises
     ------

@@ -179,7 +179,7 @@ def log_axis(axis: Any, unit: str = "1") -> None:
     """A logarithmic axis that ends where its data or its limits do, with ticks enough to read a value between them."""
     _scale(axis, "log")
     low, high = axis.get_view_interval()
-    subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)
+    subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0) if high > 12 * low else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(base=10, subs=subs))
     axis.set_minor_locator(LogLocator(base=10, subs=tuple(range(2, 10))))
     number_scale(axis, unit)

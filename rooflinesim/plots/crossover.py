@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.artist import Artist
 
 from rooflinesim.analysis.flips import BATCHES, FlipsResult
 from rooflinesim.plots.canvas import (
@@ -42,7 +43,7 @@ def draw_crossover(results: Mapping[str, FlipsResult], *, caption: str) -> Sheet
         shown = np.concatenate([getattr(one, name) for one in results.values() for name in _LINES])
         top = np.clip(2 * shown[np.isfinite(shown)].max(initial=1.0), 16.0, BATCHES[-1])
         for (label, result), look in zip(results.items(), LOOKS, strict=False):
-            for colour, (name, (words, dash)) in zip(COLOURS, _LINES.items(), strict=False):
+            for colour, (name, (meaning, dash)) in zip(COLOURS, _LINES.items(), strict=False):
                 own = colour if is_alone else look.colour
                 axes.plot(
                     result.context,
@@ -50,30 +51,31 @@ def draw_crossover(results: Mapping[str, FlipsResult], *, caption: str) -> Sheet
                     color=own,
                     linestyle=dash,
                     linewidth=2.2 if name == "step" else 1.6,
-                    label=words if is_alone else f"{label}: {words}",
+                    label=meaning if is_alone else f"{label}: {meaning}",
                 )
             if is_alone:
                 axes.fill_between(result.context, result.fits, top, color=GREY, alpha=0.12, linewidth=0)
             limit = result.context_limit
             if limit and result.context.min() < limit < result.context.max():
                 axes.axvline(limit, color=COLOURS[0] if is_alone else look.colour, linewidth=0.9, alpha=0.7)
-                axes.annotate(
-                    f"whole step never flips beyond {limit:,.0f}" if is_alone else f"{limit:,.0f}",
-                    (limit, 0.98),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(3, 0),
-                    textcoords="offset points",
-                    rotation=90,
-                    va="top",
-                    fontsize=8.5,
-                    color=GREY if is_alone else look.colour,
-                )
         count_axis(axes.xaxis, np.concatenate([one.context for one in results.values()]), "context [tokens]")
         count_axis(axes.yaxis, (1.0, top), "batch [sequences]")
-        meanings = [
-            key(words, color=colour if is_alone else GREY, linestyle=dash)
-            for colour, (words, dash) in zip(COLOURS, _LINES.values(), strict=False)
+        words = {name: text for name, (text, _) in _LINES.items()}
+        if is_alone:
+            words["step"] += _beyond(*results.values())
+        meanings: list[Artist] = [
+            key(words[name], color=colour if is_alone else GREY, linestyle=dash)
+            for colour, (name, (_, dash)) in zip(COLOURS, _LINES.items(), strict=False)
         ]
-        cases = [key(label, color=look.colour, linestyle="-") for label, look in zip(results, LOOKS, strict=False)]
+        cases = [
+            key(label + _beyond(one), color=look.colour, linestyle="-")
+            for (label, one), look in zip(results.items(), LOOKS, strict=False)
+        ]
         legend_below(body, meanings if is_alone else [*cases, *meanings], columns=2)
     return figure
+
+
+def _beyond(result: FlipsResult) -> str:
+    """Words on the contexts at which the whole step never flips."""
+    limit = result.context_limit
+    return "" if limit is None else f" (never beyond {limit:,.0f} tokens)" if limit else " (never)"

@@ -89,6 +89,7 @@ def _roofs(axes: Axes, result: RooflineResult, ends: np.ndarray, colour: str) ->
             ha="right",
             fontsize=8.5,
             color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6},
         )
     first = result.roofs[0]
     if result.on_chip_bandwidth and result.on_chip_bandwidth > result.bandwidth:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ from rooflinesim.plots.canvas import (
     house_style,
     key,
     legend_below,
+    log_axis,
     number_scale,
     sheet,
 )
@@ -26,6 +28,8 @@ _MANY = 2000
 """Points from which on marks are small, mixed, and an image inside vector files."""
 _REACH = 4.0
 """Ratio at which the lower axes end, so that a few gross errors do not flatten the rest."""
+
+_BAND_ENDS: dict[str, Any] = {"color": "black", "marker": ".", "markersize": 2.5, "markeredgewidth": 0.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -129,17 +133,17 @@ def _cloud(axes: Axes, points: MeasuredPoints, heights: np.ndarray, groups: Sequ
         heights[mixed],
         c=list(colours[mixed]),
         s=4,
-        alpha=0.35,
+        alpha=max(0.1, min(0.35, 5000 / points.measured.size)),
         linewidths=0,
         rasterized=True,
         zorder=2,
     )
     handles = [key(one.label, color=one.colour, marker="o") for one in groups]
-    return [*handles, key("ends of bands", color="black", marker=".", markersize=3)]
+    return [*handles, key("ends of bands", **_BAND_ENDS)]
 
 
 def _quantity(unit: str) -> str:
-    return {"s": "time [s]", "tokens/s": "rate [tokens/s]", "1": "ratio"}.get(unit, f"[{unit}]")
+    return {"s": "time [s]", "tokens/s": "rate [tokens/s]", "1": "ratio [1]"}.get(unit, f"[{unit}]")
 
 
 def _equality(axes: Axes, points: MeasuredPoints) -> None:
@@ -152,7 +156,7 @@ def _equality(axes: Axes, points: MeasuredPoints) -> None:
     axes.set_ylim(*ends)
     axes.plot(ends, ends, color="black", linewidth=1.0, label="predicted = measured")
     for axis in (axes.xaxis, axes.yaxis):
-        number_scale(axis, points.unit)
+        log_axis(axis, points.unit)
 
 
 def _bands(axes: Axes, points: MeasuredPoints) -> None:
@@ -166,5 +170,5 @@ def _bands(axes: Axes, points: MeasuredPoints) -> None:
         axes.add_collection(lines)
     else:
         for end in ends:
-            axes.plot(*end[:: -(-len(end) // _MANY)].T, linestyle="none", marker=",", color="black", rasterized=True)
+            axes.plot(*end[:: -(-len(end) // _MANY)].T, linestyle="none", zorder=3, **_BAND_ENDS)
     number_scale(axes.yaxis)

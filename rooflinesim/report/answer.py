@@ -126,6 +126,9 @@ class Answer:
     def __repr__(self) -> str:
         return render_terminal([shortened(view, SHOWN_ROWS) for view in self.views], width=100, colour=False)
 
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
 
 def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

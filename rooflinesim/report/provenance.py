@@ -2,13 +2,17 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rooflinesim.analysis.timing import main_format
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment, link_of
 from rooflinesim.specs.hardware import Hardware, is_converted, math_format
+
+if TYPE_CHECKING:
+    from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.analysis.speculation.methods import Speculation
 
 Kind = Literal["datasheet", "measured", "fitted", "assumed"]
 
@@ -113,3 +117,24 @@ def _constant(deployment: Deployment, field: str, value: float, unit: str) -> Pr
     kind: Kind = stack.kinds.get(field) or stack.kinds.get(top, "assumed")
     source = stack.sources.get(field) or stack.source_of(top)
     return Provenance(what=f"{stack.name}: {field}", value=value, unit=unit, kind=kind, source=source)
+
+
+def speculation_provenance(speculation: "Speculation", keeps: "Acceptance") -> Iterator[Provenance]:
+    """What the rounds of a speculation rest on beside its target: what the software adds, and what was given."""
+    target = speculation.target
+    law = target.stack.speculation
+    for field in dataclasses.fields(law):
+        value = getattr(law, field.name)
+        if isinstance(value, float) and value != field.default:
+            yield _constant(target, f"speculation.{field.name}", value, field.metadata["unit"])
+    given: tuple[tuple[str, float | None, str], ...] = (
+        ("draft_cost_ratio", speculation.draft_cost_ratio, "1"),
+        ("draft_pass_time", speculation.draft_pass_time, "s"),
+        ("acceptance decay", keeps.decay if keeps.decay != 1.0 else None, "1"),
+    )
+    for what, value, unit in given:
+        if value is not None:
+            yield Provenance(what=what, value=value, unit=unit, kind="assumed", source="given with the question")
+    draft = getattr(speculation.method, "draft", None)
+    if isinstance(draft, Deployment) and draft.hardware.name != target.hardware.name:
+        yield _fact(draft.hardware, "memory_bandwidth", draft.hardware.memory_bandwidth, "B/s")

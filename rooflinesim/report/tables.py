@@ -1,6 +1,7 @@
 """Tables that people read: a title, columns with units, and numbers of a few significant digits."""
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -55,6 +56,25 @@ def shortened(view: View, rows: int) -> View:
         return view
     more = f"{rest:,} more rows"
     return dataclasses.replace(view, rows=view.rows[:rows], styles=view.styles[:rows], footer=[more, *view.footer])
+
+
+class DeferredViews(Sequence[View]):
+    """Tables that are made when somebody looks at them: those of a million rows take longer than their numbers."""
+
+    def __init__(self, make: Callable[[], Sequence[View]]) -> None:
+        self._make = functools.cache(make)
+
+    @overload
+    def __getitem__(self, index: int) -> View: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[View]: ...
+
+    def __getitem__(self, index: int | slice) -> View | Sequence[View]:
+        return self._make()[index]
+
+    def __len__(self) -> int:
+        return len(self._make())
 
 
 def render_terminal(views: Sequence[View], *, width: int | None, colour: bool) -> str:

@@ -1,7 +1,7 @@
 """Predicted beside measured as answers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rooflinesim.report import text
@@ -39,6 +39,17 @@ def validation_content(found: "Comparison", scores: "Sequence[Score]", by: Seque
         "skipped": [{"id": one.id, "reason": one.reason} for one in found.skipped],
         "notes": [f"{count} rows skipped: {reason}" for reason, count in _counted(found).most_common(6)],
     }
+
+
+def rule_notes(errors: Mapping[str, float]) -> list[str]:
+    """What simple rules reach on the same speed-ups of speculation."""
+    if not errors:
+        return []
+    leviathan, constant = errors["leviathan_mape"], errors["constant_mape"]
+    return [
+        f"simple rules on the speed-ups: Leviathan's formula with the parameter ratio {leviathan:.1%} MAPE,"
+        f" 0.67 x accepted length {constant:.1%}"
+    ]
 
 
 def _counted(found: "Comparison") -> Counter[str]:

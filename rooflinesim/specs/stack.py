@@ -11,6 +11,7 @@ from rooflinesim.specs.collective_law import CollectiveLaw
 from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
 from rooflinesim.specs.routing import UNIFORM, Routing
+from rooflinesim.specs.speculation_law import SpeculationLaw
 from rooflinesim.units import quantity
 
 Launch = Literal["graphs", "eager"]
@@ -83,6 +84,8 @@ class Stack(Noun):
     is how the tokens of its workloads choose experts. `isolated_kernels` holds kernels by architecture tag, such as
     sm_90, and `collectives` constants by kind of link.
 
+    `speculation` holds what rounds of speculation add.
+
     `memory_utilization` is the share of device memory that the engine takes for weights and cache. `on_chip_share`
     of the last shared cache can hold a step's working set; its bandwidth is the profile's, else cores x clock x
     `on_chip_bandwidth_per_core_clock`, else on-chip reuse is left out. `bands` holds the error band of each kind of
@@ -131,6 +134,7 @@ class Stack(Noun):
     uses_calibration: bool = True
     uses_cores: bool = True
     routing: Routing = UNIFORM
+    speculation: SpeculationLaw = SpeculationLaw()
     bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     transfer_bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     kernels_fitted_on: tuple[str, ...] = ()

@@ -829,7 +829,7 @@ def test_check_refuses_a_number_format_that_nobody_knows(cli, model):
     assert "bf61" in said.err
 
 
-@pytest.mark.parametrize("kind", ["hardware", "model", "stack"])
+@pytest.mark.parametrize("kind", ["hardware", "model", "stack", "draft"])
 def test_every_shipped_profile_passes_check(cli, kind):
     folder = Path(__file__).resolve().parents[2] / f"{kind}_profiles"
     files = sorted(folder.glob("*.yaml"))
@@ -839,13 +839,15 @@ def test_every_shipped_profile_passes_check(cli, kind):
     assert said.out.count(f": {kind}\n") == len(files)
 
 
-@pytest.mark.parametrize("kind", ["hardware", "model", "stack"])
+@pytest.mark.parametrize("kind", ["hardware", "model", "stack", "draft"])
 def test_schema_is_json_and_names_the_keys(cli, kind):
     said = cli("schema", kind)
     assert (said.code, said.err) == (0, "")
     schema = strict(said.out)
     text = json.dumps(schema)
-    key = {"hardware": "memory_bandwidth", "model": "hidden_size", "stack": "memory_efficiency"}[kind]
+    key = {"hardware": "memory_bandwidth", "model": "hidden_size", "stack": "memory_efficiency", "draft": "generation"}[
+        kind
+    ]
     assert f'"{key}"' in text
     assert '"additionalProperties": false' in text
 

@@ -1,7 +1,7 @@
 """Numeric oracles of the theory, met by the product's own functions, configured to each oracle's simplifications.
 
 `ROOFLINESIM_ORACLES` names another file of oracles of the same functions. Oracles of questions that are not
-answered yet (speculation, serving) are left to the parts that answer them.
+answered yet (serving) are left to the parts that answer them.
 """
 
 import json
@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from rooflinesim.analysis.crossover import crossing, crossover, op_crossing
+from rooflinesim.analysis.speculation import chains, closed_forms, tokens, trees
+from rooflinesim.analysis.speculation.acceptance import Acceptance, acceptance_rate, tokens_per_round
 from rooflinesim.analysis.timing import step_op_costs, step_time, step_traffic
 from rooflinesim.cost import collectives, roofline
 from rooflinesim.cost.all_reduce import all_reduce_law_time
@@ -47,7 +49,7 @@ from rooflinesim.workload.op import gemm
 from rooflinesim.workload.parameters import streamed_parameters, total_parameters
 from rooflinesim.workload.step import Step
 
-SECTIONS = ("1", "2", "5", "6")
+SECTIONS = ("1", "2", "3", "5", "6")
 
 
 def bytes_format(size: float) -> NumberFormat:
@@ -168,16 +170,14 @@ def two_block(i: dict[str, Any]) -> Deployment:
     )
 
 
-def two_block_time(i: dict[str, Any]) -> float:
+def two_block_time(i: dict[str, Any]) -> Any:
     """GEMMs and attention of the step, and the stack's fixed time; small operations are not in the oracle."""
     asked = two_block(i)
     step = Step(batch=i["b"], new_tokens=i["q"], context=i["s"])
-    blocks = sum(
-        float(op.count * cost.time)
-        for op, cost in step_op_costs(asked, step, Routing())
-        if op.kind in ("gemm", "attention")
-    )
-    return blocks + asked.stack.step_time
+    blocks = [
+        op.count * cost.time for op, cost in step_op_costs(asked, step, Routing()) if op.kind in ("gemm", "attention")
+    ]
+    return sum(blocks) + asked.stack.step_time
 
 
 def half_elasticity(i: dict[str, Any]) -> float | None:
@@ -363,6 +363,60 @@ def best_ring(i: dict[str, Any]) -> float:
     return found
 
 
+def plain_time(i: dict[str, Any], batch: Any) -> Any:
+    """A decode step of the oracle's target."""
+    return two_block_time({**i["target"], "b": batch, "q": 1, "s": i["s"]})
+
+
+def round_time(i: dict[str, Any], batch: Any) -> Any:
+    """Draft steps one after another, each one token further on, and the verification."""
+    drafting = sum(
+        two_block_time({**i["draft"], "b": batch, "q": 1, "s": i["s"] + ahead})
+        for ahead in range(i["gamma"] if i["draft"] else 0)
+    )
+    verifying = two_block_time({**i["target"], "b": batch, "q": i["gamma"] + 1, "s": i["s"]})
+    return drafting + verifying + i.get("t_over", 0.0)
+
+
+def emitted(i: dict[str, Any]) -> Any:
+    return tokens_per_round(Acceptance(value=i["alpha"]), i["gamma"])
+
+
+def roofline_speedup(i: dict[str, Any], batch: Any = None) -> Any:
+    batch = i["b"] if batch is None else batch
+    return chains.speedup(emitted(i), plain_time(i, batch), round_time(i, batch))
+
+
+def losing_batch(i: dict[str, Any]) -> int:
+    batches = np.arange(1.0, i["bmax"] + 1)
+    return int(chains.losing_from(roofline_speedup(i, batches))) + 1
+
+
+def goodput_length(i: dict[str, Any]) -> int:
+    lengths = range(i["gmax"] + 1)
+    times = [round_time({**i, "gamma": length}, i["b"]) for length in lengths]
+    return int(chains.best_option(tokens_per_round(Acceptance(value=i["alpha"]), np.array(lengths)), times))
+
+
+def block_times(i: dict[str, Any], name: str) -> tuple[float, float]:
+    """Time of the products of one token, and time to read one cached token."""
+    block = i[name]
+    return 2.0 * block["Nw"] / block["P"], block["kv"] / block["BW"]
+
+
+def large_batch(i: dict[str, Any]) -> dict[str, Any]:
+    (token, cache), (draft_token, draft_cache) = block_times(i, "target"), block_times(i, "draft")
+    return {
+        "emitted": emitted(i),
+        "draft_length": i["gamma"],
+        "token_time": token,
+        "cache_time": cache,
+        "draft_token_time": draft_token,
+        "draft_cache_time": draft_cache,
+        "draft_context": i["s_draft"],
+    }
+
+
 ORACLES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "dense_params": lambda i: total_parameters(llama(i)),
     "dense_streamed_params": lambda i: streamed_parameters(llama(i)),
@@ -395,7 +449,55 @@ ORACLES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "agg_crossover_context_limit": whole_step_limit,
     "moe_crossover": expert_crossover,
     "half_elasticity_batch": half_elasticity,
-    "step_time": two_block_time,
+    "step_time": lambda i: float(two_block_time(i)),
+    "omega": emitted,
+    "omega_positional": lambda i: tokens.survival_tokens(tokens.survival_of_conditional(i["alphas"])),
+    "round_variance": lambda i: tokens.survival_variance(tokens.survival_of_conditional(i["alphas"])),
+    "drafted_rate": lambda i: tokens.drafted_rate(emitted(i), i["gamma"]),
+    "alpha_from_omega": lambda i: acceptance_rate(Acceptance(kind="length-with-bonus", value=i["om"]), i["gamma"]),
+    "accept_prob": lambda i: tokens.token_acceptance(i["p"], i["q"]),
+    "speedup_simple": lambda i: closed_forms.constant_cost_speedup(emitted(i), i["gamma"], i["c"]),
+    "ops_factor": lambda i: closed_forms.operations_factor(emitted(i), i["gamma"], i["chat"]),
+    "optimal_gamma": lambda i: chains.best_draft_length(i["alpha"], i["c"], i["gmax"]),
+    "speedup_roofline": roofline_speedup,
+    "breakeven_alpha": lambda i: chains.break_even_rate(round_time(i, i["b"]), plain_time(i, i["b"]), i["gamma"]),
+    "spec_crossover": losing_batch,
+    "goodput_gamma": goodput_length,
+    "rounds_to_finish": lambda i: closed_forms.rounds_to_finish(tokens.survival_of_conditional(i["alphas"]), i["N"]),
+    "speedup_rel_ci": lambda i: closed_forms.relative_half_width(
+        tokens.survival_of_conditional(i["alphas"]), i["rounds"]
+    ),
+    "tree_omega": lambda i: trees.tree_tokens(trees.tree_of_paths(i["paths"]), i["p"]),
+    "medusa_omega": lambda i: trees.tree_tokens_by_depth(trees.tree_of_paths(i["paths"]), i["acc"]),
+    "full_tree_omega": lambda i: trees.full_tree_tokens(i["p"], i["B"], i["D"]),
+    "best_tree_omega": lambda i: trees.tree_tokens(trees.best_tree(i["p"], i["n"], i["depth"]), i["p"]),
+    "eagle3_params": lambda i: closed_forms.eagle3_parameters(
+        i["d_t"], i["d"], i["H"], i["G"], i["dh"], i["f"], i["Vd"]
+    ),
+    "parallel_candidates_omega": lambda i: closed_forms.parallel_candidates_tokens(i["alpha"], i["gamma"], i["w"]),
+    "layerskip_speedup": lambda i: closed_forms.early_exit_speedup(
+        emitted(i), i["gamma"], i["L"], i["E"], i["t"], i["h"]
+    ),
+    "lookup_speedup": lambda i: closed_forms.lookup_speedup(i["hit"], emitted(i), i["v"]),
+    "large_batch_speedup": lambda i: closed_forms.large_batch_speedup(**large_batch(i), context=i["s"]),
+    "large_batch_breakeven_context": lambda i: closed_forms.paying_context(**large_batch(i)),
+    "spec_context_inflection": lambda i: closed_forms.memory_bound_context(
+        i["gamma"],
+        streamed_parameters=i["Nw"],
+        ridge=ridge_intensity(i["P"], i["BW"]),
+        cache_bytes=i["kv"],
+        pair_flops=i["phi"],
+    ),
+    "sparse_kv_limit": lambda i: closed_forms.bounded_cache_speedup(emitted(i), i["gamma"], i["K"], i["s"]),
+    "moe_spec_speedup": lambda i: closed_forms.expert_speedup(
+        emitted(i),
+        i["gamma"],
+        batch=i["b"],
+        experts=i["E"],
+        active_experts=i["k"],
+        dense_bytes=i["Wd"],
+        expert_bytes=i["We"],
+    ),
     "allreduce_ring": all_reduce("ring_latency"),
     "allreduce_oneshot": all_reduce("one_shot_latency"),
     "allreduce_twoshot": all_reduce("two_shot_latency"),

@@ -79,7 +79,7 @@ def test_typed_device_names_find_their_profile(typed: str, name: str) -> None:
     assert load_hardware(typed).name == name
 
 
-@pytest.mark.parametrize("kind", ["model", "hardware", "stack"])
+@pytest.mark.parametrize("kind", ["model", "hardware", "stack", "draft"])
 def test_every_shipped_profile_passes_check(kind: str) -> None:
     files = sorted(profile_folder(kind).glob("*.yaml"))
     assert len(files) == len(entries(kind))

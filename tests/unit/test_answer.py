@@ -102,6 +102,10 @@ def test_an_answer_shows_itself_as_its_table():
     assert "context" in repr(answer())
 
 
+def test_notebooks_show_an_answer_as_tables():
+    assert answer()._repr_markdown_() == answer().to_markdown()
+
+
 def test_each_format_is_what_its_method_makes():
     found = answer()
     assert found.to_text("json") == found.to_json()

@@ -139,7 +139,7 @@ def test_a_file_of_the_user_s_own_is_read_by_its_path(tmp_path):
     assert load_hardware(str(own)) == load_hardware("l4")
 
 
-@pytest.mark.parametrize("kind", ["model", "hardware", "stack"])
+@pytest.mark.parametrize("kind", ["model", "hardware", "stack", "draft"])
 def test_no_two_profiles_answer_to_the_same_name(kind):
     owners: dict[str, str] = {}
     for entry in entries(kind):
@@ -147,7 +147,7 @@ def test_no_two_profiles_answer_to_the_same_name(kind):
             assert owners.setdefault(name, entry.key) == entry.key, name
 
 
-@pytest.mark.parametrize("kind", ["model", "hardware", "stack"])
+@pytest.mark.parametrize("kind", ["model", "hardware", "stack", "draft"])
 def test_every_name_and_alias_finds_its_own_profile(kind):
     for entry in entries(kind):
         for name in (entry.key, entry.name, *entry.aliases):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from figures import measured_points
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
@@ -13,16 +14,6 @@ from rooflinesim.plots.validation import MeasuredPoints, draw_validation
 
 def words(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
-
-
-def measured_points(points: int = 12) -> MeasuredPoints:
-    """Predictions 10 % too long and twice too long in turn, bands of a quarter, three groups."""
-    measured = np.geomspace(1e-3, 1e-1, points)
-    predicted = measured * np.where(np.arange(points) % 2, 1.1, 2.0)
-    group = np.array(["eager", "graphs", "offload"])[np.arange(points) % 3]
-    return MeasuredPoints(
-        measured=measured, predicted=predicted, low=0.8 * predicted, high=1.25 * predicted, group=group
-    )
 
 
 def test_validation_marks_every_point_once_per_axes():

@@ -1,0 +1,1 @@
+"""Speculative decoding: what a round emits, what it costs, and what is best."""

@@ -9,6 +9,7 @@ from rooflinesim.analysis import memory as memory_analysis
 from rooflinesim.analysis.grid import Grid, chunk_columns, deployment_at, rejections, values_at
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api.answers import answer, resolved
+from rooflinesim.api.drafted_scenarios import speculation_answer, speculation_points
 from rooflinesim.api.scenarios import contexts, grid_of, step_question
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError
@@ -167,10 +168,16 @@ def _memory(scenario: Scenario) -> Part:
     return _each(scenario, points, ask)
 
 
+def _speculate(scenario: Scenario) -> Part:
+    """What speculation gains, and which draft to use when."""
+    return _each(scenario, speculation_points(scenario), speculation_answer(scenario))
+
+
 ANSWERS: Mapping[Question, Callable[[Scenario], Part]] = {
     "decode": _steps,
     "prefill": _steps,
     "crossover": _crossover,
     "memory": _memory,
+    "speculate": _speculate,
 }
 """How each question of a scenario is answered."""

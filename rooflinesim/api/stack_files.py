@@ -60,7 +60,7 @@ def stack_files(
     for engine in ("generic", *fitted.engines):
         is_class = engine == "generic"
         mine = np.ones(used.size, dtype=bool) if is_class else table.engines == engine
-        whole = _own(engine)
+        whole = shipped_profile("stack", engine)
         for path in fitted_paths():
             _drop(whole, path)
         numbers = stack_data(class_values(fitted) if is_class else engine_values(fitted, engine), base)
@@ -92,10 +92,16 @@ def stack_files(
     return files
 
 
-def _own(engine: str) -> dict[str, Any]:
-    own = parse_yaml(read_text(profile_folder("stack") / f"{engine}.yaml"), engine, is_shipped=True)
+def shipped_profile(kind: str, key: str) -> dict[str, Any]:
+    """Plain data of a shipped profile's file, nothing inherited.
+
+    Raises
+    ------
+    FileError : if it is no profile.
+    """
+    own = parse_yaml(read_text(profile_folder(kind) / f"{key}.yaml"), key, is_shipped=True)
     if not isinstance(own, dict):
-        raise FileError(f"{engine}.yaml: holds no stack")
+        raise FileError(f"{key}.yaml: holds no profile")
     return dict(own)
 
 

@@ -108,7 +108,7 @@ def validate(
 def calibrate(
     measured: Annotated[
         list[str],
-        typer.Option("--from", metavar="FILE", help="A file of measurements; several with several --from."),
+        typer.Option("--from", metavar="FILE", help="A file of measured runs or kernels; several may follow."),
     ],
     files: Annotated[
         list[str] | None, typer.Argument(metavar="[FILE...]", help="More files of measurements.", show_default=False)
@@ -121,7 +121,8 @@ def calibrate(
         str | None, typer.Option("--by", metavar="COLUMN[,COLUMN]", help="Columns scored apart, with --leave-out.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Folder that the profiles are written to.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write profiles to; . renews a checkout's."),
     ] = None,
     bands: Annotated[
         bool, typer.Option("--bands/--no-bands", help="Make error bands anew, which takes some fifty more fits.")
@@ -152,5 +153,6 @@ def _write(folder: Path, files: Any) -> None:
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder; make it, or name another")
     for name, text in files.items():
-        write_text(folder / name, text)
+        path = folder / name if (folder / name).parent.is_dir() else folder / Path(name).name
+        write_text(path, text)
     write_out(f"wrote {len(files)} profiles to {folder}\n")

@@ -149,7 +149,11 @@ def _quantity(unit: str) -> str:
 def _equality(axes: Axes, points: MeasuredPoints) -> None:
     """Axes of equal scales with the line on which predictions are right."""
     both = np.concatenate([points.measured, points.predicted])
-    ends = (both.min() / 1.3, both.max() * 1.3)
+    middle = np.sqrt(both.min() * both.max())
+    reach = max(
+        1.3 * both.max() / middle, np.sqrt(10.0)
+    )  # a decade at least: a log axis of less has no room for labels
+    ends = (middle / reach, middle * reach)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(*ends)

@@ -114,7 +114,9 @@ def machine_of(deployment: Deployment) -> Machine:
 def isolated_machine(hardware: Hardware, stack: Stack, devices: int = 1) -> Machine:
     """Constants of one of `devices` whose kernels are timed one by one, outside a model."""
     own = stack.isolated_kernels.get(architecture_tag(hardware), IsolatedKernels())
-    return _machine(hardware, stack, devices, own)
+    formats = {**(stack.weight_efficiency or {}), **(own.weight_efficiency or {})}
+    alone = dataclasses.replace(stack, memory_share=1.0, flop_share=1.0, weight_efficiency=formats)
+    return _machine(hardware, alone, devices, own)
 
 
 def _machine(hardware: Hardware, stack: Stack, devices: int, own: IsolatedKernels) -> Machine:

@@ -49,11 +49,13 @@ class IsolatedKernels(Noun):
 
     Inside a model an engine fuses some of their work into others (narrowing activations into norms, additions into
     all-reduces), so whole steps take the stack's own constants, which are fitted to whole steps.
-    `narrow_attention` is that of caches of less than 16 bits per value. `expert_formats` are those of experts by number
-    format or its family, `quantization` those of products. Where the software has several kernels, `expert_formats`
-    has format/kernel and `attention_kernels` the kernel, or kernel/narrow, for those that are not the main ones.
+    `weight_efficiency` is as in a stack; `narrow_attention` is that of caches of less than 16 bits per value.
+    `expert_formats` are those of experts by number format or its family, `quantization` those of products. Where the
+    software has several kernels, `expert_formats` has format/kernel and `attention_kernels` the kernel, or
+    kernel/narrow, for those that are not the main ones.
     """
 
+    weight_efficiency: Mapping[str, float] = quantity("1", default=None, positive=True, maximum=1.5)
     attention: AttentionLaw | None = None
     narrow_attention: AttentionLaw | None = None
     attention_kernels: Mapping[str, AttentionLaw] = dataclasses.field(default_factory=dict)

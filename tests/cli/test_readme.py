@@ -27,10 +27,22 @@ def commands() -> list[str]:
     return list(dict.fromkeys(part for part in parts if part.startswith("rooflinesim ")))
 
 
+SCENARIO = re.search(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+
+RUNS = """id,source,year,gpu,n_gpus,parallelism,engine,model,weight_dtype,kv_dtype,batch_or_concurrency,prompt_len,output_len,\
+context_len_mean,metric,value,kind,notes
+g-1,gpt-fast README,2023,A100-SXM4-80GB,1,none,gpt-fast,Llama-2-7B,bf16,,1,5,200,105,tok_per_s_per_user,104.9,batch1,
+g-2,gpt-fast README,2023,A100-SXM4-80GB,1,none,gpt-fast,Llama-3.1-8B,bf16,,1,5,200,105,tok_per_s_per_user,93.89,batch1,
+"""
+
+
 @pytest.fixture
 def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my-model").mkdir()
     (tmp_path / "my-model" / "config.json").write_text(CONFIG, encoding="utf-8")
+    assert SCENARIO is not None
+    (tmp_path / "my-scenario.yaml").write_text(SCENARIO[1], encoding="utf-8")
+    (tmp_path / "my-runs.csv").write_text(RUNS, encoding="utf-8")
     shutil.copy(profile_folder("hardware") / "h100-sxm.yaml", tmp_path / "my-gpu.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -38,9 +50,12 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("command", commands())
 def test_command_answers(command: str, users_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(shlex.split(command)[1:]) == 0
+    words = shlex.split(command)[1:]
+    assert run(words) == 0
     shown = capsys.readouterr()
-    assert shown.out.strip()
+    written = [words[index + 1] for index, word in enumerate(words) if word in ("-o", "--plot")]
+    assert all((users_folder / name).stat().st_size for name in written)
+    assert written or shown.out.strip()
     assert "error:" not in shown.err
 
 

@@ -29,8 +29,11 @@ def commands() -> list[str]:
 
 SCENARIO = re.search(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
 
-RUNS = """id,source,year,gpu,n_gpus,parallelism,engine,model,weight_dtype,kv_dtype,batch_or_concurrency,prompt_len,output_len,\
-context_len_mean,metric,value,kind,notes
+COLUMNS = (
+    "id,source,year,gpu,n_gpus,parallelism,engine,model,weight_dtype,kv_dtype,batch_or_concurrency,prompt_len,"
+    "output_len,context_len_mean,metric,value,kind,notes"
+)
+RUNS = f"""{COLUMNS}
 g-1,gpt-fast README,2023,A100-SXM4-80GB,1,none,gpt-fast,Llama-2-7B,bf16,,1,5,200,105,tok_per_s_per_user,104.9,batch1,
 g-2,gpt-fast README,2023,A100-SXM4-80GB,1,none,gpt-fast,Llama-3.1-8B,bf16,,1,5,200,105,tok_per_s_per_user,93.89,batch1,
 """

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,9 @@ def test_draft_length_0_is_exactly_plain_decoding(
 ) -> None:
     found = rounds(speculation, batch, context, 0, rate)
     plain = decode(speculation.target, batch=batch, context=context)
-    assert found.round_time == found.tpot == found.plain_step_time == plain.step_time
+    assert found.round_time == found.tpot == found.plain_step_time
+    # The same operations, added up in another order where decode shares them between points.
+    assert found.plain_step_time == pytest.approx(plain.step_time, rel=1e-12)
     assert found.speedup == found.speedup_low == found.speedup_high == found.tokens_per_round == 1.0
     assert found.draft_time == found.round_overhead_time == 0.0
 

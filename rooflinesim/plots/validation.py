@@ -107,6 +107,8 @@ def _marks(axes: Axes, points: MeasuredPoints, heights: np.ndarray, groups: Sequ
     handles = []
     for group in groups:
         for chosen, face in ((group.members & ~inside, "none"), (group.members & inside, group.colour)):
+            if not chosen.any():
+                continue  # the extent of an unclipped line without points is infinite, and leaves the axes no room
             axes.plot(
                 points.measured[chosen],
                 heights[chosen],

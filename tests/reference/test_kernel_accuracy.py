@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rooflinesim.validation.comparison import Comparison, joined, score
 
+from rooflinesim.analysis.comparison import Comparison, joined, score
 from rooflinesim.api.measured_kernels import compared_kernels
 from rooflinesim.validation.gemm_fit import doublings
 from rooflinesim.validation.tables import read_table

@@ -34,7 +34,8 @@ def found(shared: Path):
 @pytest.mark.parametrize("line", RECORD["fitted"])
 def test_errors_are_no_larger_than_recorded(line: str, found) -> None:
     mape, median, rows = RECORD["fitted"][line]
-    assert found[line].n >= rows
+    # What dominates a row is itself predicted, so that rows may change sides.
+    assert found[line].n >= (0.9 * rows if "dominant" in line else rows)
     assert found[line].mape < mape + DROP
     assert found[line].median_ape < median + DROP
 

@@ -188,11 +188,11 @@ WORST = """\
 - `aicsil-025`, `-027`, `-037`, `-038`, `-001`: DeepSeek and Kimi rows that are faster than a plain step; multi-token
   prediction is probably on and not stated.
 - `geerling-*`: one GPU in three hosts differs by a third: consumer cards wait for their host.
-- CPU: one source, batch 1 to 2,048 tokens; its kernels reach 16 to 48 % of the bandwidth depending on the model.
+- CPU: one source and one processor; its kernels reach 16 to 48 % of the bandwidth, depending on model and length.
 """
 
 
-def document(data: Path, fitted: Mapping[str, Score], left: Any, coverage: Any, kernels: str) -> str:
+def document(data: Path, fitted: Mapping[str, Score], left: Any, coverage: Any) -> str:
     lines = "\n".join(parameter_lines(data))
     return f"""\
 # How far predictions are from measurements
@@ -215,7 +215,9 @@ runs on devices that were left out, with bands from the other devices. *Roofline
 Rows are published runs (gpt-fast, LMDeploy, TensorRT-LLM, llama.cpp, exllamav2, AutoAWQ, vLLM, SGLang and others), and,
 where they say so, tables of serving benchmarks (time per output token at a concurrency, prompts of others inside).
 {lines}
-{kernels}
+
+Kernels timed alone: [kernel-accuracy.md](kernel-accuracy.md). Speculation: `python benchmarks/speculation_fit.py`.
+
 ## The worst rows, and why
 
 {WORST}
@@ -246,7 +248,7 @@ def main() -> None:
         sys.exit(f"no e2e/decode.csv in {data}; name the data folder")
     fitted = fitted_scores(data)
     left, coverage = ({}, {}) if "--fitted" in sys.argv else transferred_scores(data)
-    DOCUMENT.write_text(document(data, fitted, left, coverage, ""), encoding="utf-8")
+    DOCUMENT.write_text(document(data, fitted, left, coverage), encoding="utf-8")
     RECORD.write_text(json.dumps(record(fitted, left, coverage), indent=1) + "\n", encoding="utf-8")
 
 

@@ -226,7 +226,8 @@ Kernels timed alone: [kernel-accuracy.md](kernel-accuracy.md). Speculation: `pyt
 Each stack holds a band per kind of step: the weighted 10 and 90 % quantiles of measured over predicted time. On
 devices that it was fitted on they come from its own residuals, on others from fits that left each device out in turn,
 for an unknown engine (`generic`) from fits that left each engine out. Runs weigh as in the fit, so that one long table
-does not decide. Beyond the largest batch and context that were fitted both ends are raised to the power 1.5.
+does not decide; a band of other devices is never narrower than that of known ones. Beyond the largest batch and
+context that were fitted both ends are raised to the power 1.5.
 """
 
 

@@ -138,8 +138,20 @@ def numbers(values: Counts) -> Any:
 
 
 def remarks(asked: Deployment, result: Any) -> list[str]:
-    """What stands out in a result: on-chip residency, and what does not fit."""
-    return [*_residency(asked, result), *_unfit(asked, result)]
+    """What stands out in a result: on-chip residency, what no fit has seen, and what does not fit."""
+    return [*_residency(asked, result), *_unseen(asked, result), *_unfit(asked, result)]
+
+
+def _unseen(asked: Deployment, result: Any) -> list[str]:
+    """Say where bands are wider, because no run behind the fit was as large or as long."""
+    stack = asked.stack
+    is_beyond = (result.batch > stack.largest_batch) | (result.context > stack.longest_context)
+    if not stack.bands or not is_beyond.any():
+        return []
+    return [
+        f"beyond batch {stack.largest_batch:,.0f} or {stack.longest_context:,.0f} tokens of context, which runs behind"
+        f" {stack.name} do not reach, bands are wider"
+    ]
 
 
 def _residency(asked: Deployment, result: Any) -> list[str]:

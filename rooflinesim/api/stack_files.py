@@ -15,6 +15,7 @@ from rooflinesim.validation.stack_fit import StackFit
 from rooflinesim.validation.stack_profiles import (
     bands,
     class_values,
+    enclosing,
     engine_values,
     fitted_paths,
     stack_data,
@@ -87,7 +88,8 @@ def stack_files(
                 whole["bands"] = bands(ratios, kinds, weights, "it was fitted on")
             if "gpu" in left:
                 weights = np.where(mine, band_weights, 0.0) if count >= OWN_TRANSFER_BANDS else band_weights
-                whole["transfer_bands"] = bands(left["gpu"], kinds, weights, "of devices left out of the fit")
+                other = bands(left["gpu"], kinds, weights, "of devices left out of the fit")
+                whole["transfer_bands"] = enclosing(other, whole.get("bands", {}))
         files[engine] = whole
     return files
 

@@ -157,6 +157,10 @@ def deployment_notes(deployment: Deployment) -> Iterator[str]:
         yield f"{hardware.name} has no {form} unit: values are converted and multiplied in {math} at {rate}{advice}"
     if not stack.bands:
         yield f"stack {stack.name} is a bound, not a prediction: it has no error band"
+    elif not stack.fitted_on:
+        yield f"stack {stack.name} is no one engine: the band is that of engines left out of its fit"
+    elif hardware.name not in stack.fitted_on:
+        yield f"stack {stack.name} was not fitted on {hardware.name}: the band is that of devices left out of its fit"
     if any(group.moe for group in deployment.model.layers):
         yield f"experts are chosen {routing_words(stack.routing)} ({stack.source_of('routing')}); see --routing"
     if deployment.devices > 1:

@@ -198,3 +198,15 @@ def bands(ratios: np.ndarray, kinds: np.ndarray, weights: np.ndarray, source: st
             "source": f"10 and 90 % quantiles of measured over predicted time, {rows} {source}",
         }
     return found
+
+
+def enclosing(bands: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+    """Bands widened to hold those of better evidence: knowing less never narrows them."""
+    return {
+        kind: {
+            **band,
+            "low": min(band["low"], inner.get(kind, band)["low"]),
+            "high": max(band["high"], inner.get(kind, band)["high"]),
+        }
+        for kind, band in bands.items()
+    }

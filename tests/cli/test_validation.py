@@ -184,3 +184,25 @@ def test_leaving_each_model_out_scores_models_that_no_fit_saw(table: Path, capsy
     assert found["inputs"]["leave_out"] == "model"
     assert found["summary"]["n"] == 2
     assert found["summary"]["mape"] < 0.25
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("decode llama3-8b --gpu mi300x --stack vllm --batch 1", "stack vllm was not fitted on MI300X"),
+        ("decode llama3-8b --gpu h100 --batch 1", "stack generic is no one engine"),
+        ("decode llama3-8b --gpu h100 --stack vllm --batch 2000", "beyond batch 1,024 or 32,768 tokens"),
+    ],
+)
+def test_an_answer_says_what_its_band_rests_on(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said in ask(line, capsys)[2]
+
+
+def test_bands_widen_from_known_devices_to_others(capsys: pytest.CaptureFixture[str]) -> None:
+    def width(gpu: str, batch: int) -> float:
+        line = f"decode llama3-8b --gpu {gpu} --stack vllm --batch {batch} --format json"
+        row = json.loads(ask(line, capsys)[1])["rows"][0]
+        return row["step_time_high_s"] / row["step_time_low_s"]
+
+    assert width("h100", 8) < width("mi300x", 8)
+    assert width("h100", 8) < width("h100", 2000)

@@ -106,3 +106,16 @@ def test_an_engine_of_few_runs_stays_near_the_class(data: RunData) -> None:
     place = fitted.engines.index("vllm")
     widths = np.array([one.engine_width for one in PARAMETERS])
     assert np.abs(fitted.deviations[place][widths > 0] / widths[widths > 0]).max() < 0.5
+
+
+def test_less_evidence_never_narrows_a_band() -> None:
+    from rooflinesim.validation.stack_profiles import enclosing
+
+    known = {"single": {"low": 0.8, "high": 1.1, "source": "own"}}
+    other = {
+        "single": {"low": 0.9, "high": 1.3, "source": "left out"},
+        "prompt": {"low": 0.7, "high": 1.2, "source": ""},
+    }
+    found = enclosing(other, known)
+    assert found["single"] == {"low": 0.8, "high": 1.3, "source": "left out"}
+    assert found["prompt"] == prompt

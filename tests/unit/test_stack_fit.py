@@ -112,10 +112,8 @@ def test_less_evidence_never_narrows_a_band() -> None:
     from rooflinesim.validation.stack_profiles import enclosing
 
     known = {"single": {"low": 0.8, "high": 1.1, "source": "own"}}
-    other = {
-        "single": {"low": 0.9, "high": 1.3, "source": "left out"},
-        "prompt": {"low": 0.7, "high": 1.2, "source": ""},
-    }
+    prompt = {"low": 0.7, "high": 1.2, "source": ""}
+    other = {"single": {"low": 0.9, "high": 1.3, "source": "left out"}, "prompt": prompt}
     found = enclosing(other, known)
     assert found["single"] == {"low": 0.8, "high": 1.3, "source": "left out"}
     assert found["prompt"] == prompt

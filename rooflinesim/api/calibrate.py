@@ -70,7 +70,8 @@ def run_data(tables: Sequence[Table]) -> RunData:
     base = known_stack("generic")
     timed, kept, missing = timed_runs(runs, base)
     if not timed:
-        raise UnsupportedError("no row of the files can be fitted: " + _reasons([*skipped, *missing]))
+        why = _reasons([*skipped, *missing]) or "none holds deployments, serving benchmarks or kernels"
+        raise UnsupportedError(f"no row of the files can be fitted: {why}")
     return RunData(
         table=RunTable(timed, base),
         runs=tuple(kept),

@@ -206,3 +206,39 @@ def test_bands_widen_from_known_devices_to_others(capsys: pytest.CaptureFixture[
 
     assert width("h100", 8) < width("mi300x", 8)
     assert width("h100", 8) < width("h100", 2000)
+
+
+def all_reduces() -> str:
+    """A table of all-reduces over NVLink that take 8 us and one per 50 kB, a microsecond more per further rank."""
+    lines = ["gpu,library,version,op,kernel,dtype,num_gpus,message_bytes,latency_us"]
+    for gpu, first in (("h100_sxm", 8.0), ("a100_sxm", 12.0)):
+        for ranks in (2, 4, 8):
+            for size in (2**power for power in range(9, 26)):
+                taken = first + (ranks - 2) + size / 50e3
+                lines.append(f"{gpu},nccl,2.27,all_reduce,NCCL,half,{ranks},{size},{taken:.4g}")
+    return "\n".join(lines) + "\n"
+
+
+def test_tables_of_kernels_give_laws_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, folder = tmp_path / "all_reduces.csv", tmp_path / "fitted"
+    file.write_text(all_reduces(), encoding="utf-8")
+    folder.mkdir()
+    code, out, _ = ask(f"calibrate --from {file} --no-bands -o {folder}", capsys)
+    assert code == 0
+    assert "collectives" in out
+    written = sorted(folder.iterdir())
+    assert written
+    assert ask("check " + " ".join(map(str, written)), capsys)[0] == 0
+
+
+def test_a_device_can_be_left_out_of_the_kernels_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "all_reduces.csv"
+    file.write_text(all_reduces(), encoding="utf-8")
+    code, out, _ = ask(f"calibrate --from {file} --leave-out gpu --by gpu --format json", capsys)
+    assert code == 0
+    assert json.loads(out)["summary"]["n"] > 0
+    code, _, err = ask(f"calibrate --from {file} --leave-out engine", capsys)
+    assert code == 2
+    assert "of kernels only the gpu can be left out" in err

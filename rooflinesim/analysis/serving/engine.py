@@ -42,6 +42,11 @@ class Engine(Noun):
     cap: int = quantity("1")
     bound: Bound
 
+    @property
+    def reads_whole(self) -> bool:
+        """Whether decoding stops for whole prompts."""
+        return np.array_equal(self.interference, self.prompts.queue_time[: self.cap + 1])
+
     def at(self, side: Side) -> "Engine":
         """The engine at one end of its band."""
         decode = self.decode_low if side == "low" else self.decode_high

@@ -18,6 +18,7 @@ from rooflinesim.workload.step import Step
 BATCHES = np.unique(np.round(np.geomspace(1.0, 4096.0, 40)))
 """Batches at which engines are compared."""
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Bounds(Noun):
     """An engine at each of `BATCHES`, plainly and with each of its drafts.

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from rooflinesim.analysis.serving.times import (
 )
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
+
+T = TypeVar("T")
 
 _REFINED = 34
 """Numbers of replicas that are solved at once between one that is too few and one that does."""
@@ -84,7 +86,9 @@ class Tables:
             lambda: decode_times(candidate.deployment, self._load.mean_context, drafts, largest=largest),
         )
 
-    def engine(self, candidate: Candidate, drafts: Drafts | None, decode: DecodeTimes, chunk: int | None) -> EngineTimes:
+    def engine(
+        self, candidate: Candidate, drafts: Drafts | None, decode: DecodeTimes, chunk: int | None
+    ) -> EngineTimes:
         """An engine that takes prompts whole or in chunks."""
         return self._once(
             ("engine", id(candidate), id(drafts), decode.time.size, chunk),
@@ -97,10 +101,11 @@ class Tables:
             ("prompts", id(candidate), id(drafts)), lambda: prefill_times(candidate.deployment, self._load, drafts)
         )
 
-    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    def _once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         if key not in self._known:
             self._known[key] = make()
-        return self._known[key]
+        found: T = self._known[key]
+        return found
 
 
 def judged(

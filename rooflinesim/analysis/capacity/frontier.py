@@ -40,8 +40,7 @@ def frontier(bounds: Sequence[Bounds], load: Load) -> tuple[FrontierPoint, ...]:
     """
     decoded = max(load.decoded_tokens, 1.0)
     own, place, batch = (
-        np.concatenate(parts)
-        for parts in zip(*(_places(index, one) for index, one in enumerate(bounds)), strict=True)
+        np.concatenate(parts) for parts in zip(*(_places(index, one) for index, one in enumerate(bounds)), strict=True)
     )
     time = np.array([bounds[i].step_time[j, k] for i, j, k in zip(own, place, batch, strict=True)])
     prompt = np.array([one.prompt_time for one in bounds])[own]
@@ -100,7 +99,7 @@ def scaling(bounds: Sequence[Bounds], chosen: Candidate, batch: float) -> tuple[
         devices = one.candidate.layout.devices
         if devices not in fastest or one.step_time[0, place] < fastest[devices].step_time[0, place]:
             fastest[devices] = one
-    found = []
+    found: list[ScalingPoint] = []
     for devices, one in sorted(fastest.items()):
         time = float(one.step_time[0, place])
         first_devices, first = (found[0].devices, found[0].step_time) if found else (devices, time)

@@ -162,9 +162,7 @@ def least_replicas(own: Bounds, place: int, demand: Demand, *, is_alone: bool, i
     return max(1, math.ceil(demand.least_rate / rate * (1.0 - 1e-9))) if rate > 0.0 else None
 
 
-def pools_of(
-    bounds: Sequence[Bounds], demand: Demand, *, is_sure: bool
-) -> dict[int, list[tuple[float, int, Bounds]]]:
+def pools_of(bounds: Sequence[Bounds], demand: Demand, *, is_sure: bool) -> dict[int, list[tuple[float, int, Bounds]]]:
     """Engines for prompts of each site, the cheapest first: cost, smallest number that could do, and the engine."""
     pools: dict[int, list[tuple[float, int, Bounds]]] = {}
     if demand.is_disaggregated is False:

@@ -10,7 +10,7 @@ from rooflinesim.analysis.capacity.demand import Demand
 from rooflinesim.analysis.capacity.fleets import Choice, Tables
 from rooflinesim.analysis.capacity.objectives import excess, worst
 from rooflinesim.analysis.capacity.search import search
-from rooflinesim.analysis.serving.load import Drafts, Load
+from rooflinesim.analysis.serving.load import Drafts
 from rooflinesim.analysis.serving.steady import steady_state
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
@@ -64,9 +64,7 @@ def head_room(choice: Choice, demand: Demand) -> float:
     return low
 
 
-def changes(
-    fleets: Sequence[Choice], demand: Demand, *, drafts_of: DraftsOf | None = None
-) -> tuple[Change, ...]:
+def changes(fleets: Sequence[Choice], demand: Demand, *, drafts_of: DraftsOf | None = None) -> tuple[Change, ...]:
     """The cheapest fleet under each change of traffic, memory bandwidth, price and acceptance, 10 % up and down.
 
     Parameters
@@ -87,10 +85,9 @@ def changes(
         for factor in (1.0 + CHANGE, 1.0 - CHANGE):
             varied, asked = vary(contenders, factor)
             answer = search(varied, asked, top=1).fleets
-            choice = answer[0] if answer else None
-            found.append(
-                Change(what=what, factor=factor, choice=choice, is_same=choice is not None and _is_same(choice, best))
-            )
+            first = answer[0] if answer else None
+            is_same = first is not None and _is_same(first, best)
+            found.append(Change(what=what, factor=factor, choice=first, is_same=is_same))
     return tuple(found)
 
 
@@ -104,7 +101,10 @@ def _variations(best: Choice, demand: Demand, drafts_of: DraftsOf | None) -> Ite
     if best.candidate.site.price is not None:
         yield (
             f"price of {best.candidate.site.names['hardware']}",
-            lambda those, factor: ([_dearer(one, factor) if one.site.hardware is hardware else one for one in those], demand),
+            lambda those, factor: (
+                [_dearer(one, factor) if one.site.hardware is hardware else one for one in those],
+                demand,
+            ),
         )
     if any(one is not None and one.acceptance.value is not None for one in best.candidate.drafts):
         yield "acceptance", lambda those, factor: ([_accepted(one, factor) for one in those], demand)

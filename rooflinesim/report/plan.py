@@ -5,6 +5,7 @@ from typing import Any
 
 from rooflinesim.analysis.capacity.candidates import Rejection
 from rooflinesim.analysis.capacity.fleets import Choice
+from rooflinesim.analysis.capacity.objectives import strictest
 from rooflinesim.analysis.capacity.plan import Plan
 from rooflinesim.analysis.capacity.sensitivity import MOST_HEAD_ROOM, Change
 from rooflinesim.analysis.serving.load import Drafts

@@ -198,8 +198,8 @@ def energy_provenance() -> list[Provenance]:
 def plan_notes(plans: Sequence[Plan]) -> Iterator[str]:
     """What a reader must know about plans."""
     yield (
-        f"energy assumes {ASSUMED.byte_energy * 1e12:g} pJ per byte of memory,"
-        f" {ASSUMED.flop_energy * 1e12:g} pJ per FLOP and {ASSUMED.static_power:g} W per idle device, at most its design power; hosts and cooling are left out"
+        f"energy assumes {ASSUMED.byte_energy * 1e12:g} pJ per byte of memory, {ASSUMED.flop_energy * 1e12:g} pJ per"
+        f" FLOP and {ASSUMED.static_power:g} W per idle device, its design power at most; hosts and cooling left out"
     )
     if any(not plan.demand.targets for plan in plans):
         yield "no objective: fleets are the smallest whose queues do not grow without end"

@@ -1,4 +1,4 @@
-"""What no scheduling can beat: the least times of an engine, and the most requests that it can serve within a target."""
+"""What no scheduling can beat: the least times of an engine, and the most requests that it serves within a target."""
 
 import dataclasses
 

@@ -169,7 +169,7 @@ def smallest_fleets(
 
 
 def batch_limits(demand: Demand, decode: DecodeTimes) -> tuple[int, ...]:
-    """Limits of the running batch that are tried: given ones, else what just meets the target per token, and twice it."""
+    """Limits of the running batch that are tried: given ones, else what just meets the time per token, and twice it."""
     if demand.batch_limits:
         return demand.batch_limits
     meets = np.flatnonzero(decode.time <= strictest(demand.targets, "tpot"))

@@ -88,7 +88,7 @@ def nearest_miss(bounds: Sequence[Bounds], rejected: Sequence[Rejection], relaxe
 
 
 def weight_floor(candidate: Candidate) -> float:
-    """Time to read the weights of one token at the full bandwidth, over the most that a draft of the candidate emits [s]."""
+    """Time to read the weights of one token at full bandwidth, over the most that one of the drafts emits [s]."""
     deployment = candidate.deployment
     weights = float(np.max(step_traffic(step_ops(deployment, Step())).weight_bytes))
     emitted = [

@@ -178,7 +178,7 @@ def pools_of(bounds: Sequence[Bounds], demand: Demand, *, is_sure: bool) -> dict
 def first_trials(
     own: Bounds, place: int, pools: Mapping[int, list[tuple[float, int, Bounds]]], demand: Demand, *, is_sure: bool
 ) -> Iterator[Trial]:
-    """What is looked at first of a candidate with one of its drafts: with prompts inside, and beside the cheapest pool."""
+    """What is looked at first of a candidate and one of its drafts: prompts inside, and beside the cheapest pool."""
     ttft = strictest(demand.targets, "ttft")
     prompt_time = own.prompt_time * (own.prompt_high if is_sure else 1.0)
     if demand.is_disaggregated is not True and prompt_time <= demand.slack * ttft:

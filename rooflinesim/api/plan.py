@@ -217,7 +217,8 @@ def _drafts_of(scenario: Scenario, model: Model, load: Load, point: Point) -> Dr
     lengths = [length for length in asked.draft_length or DEFAULT_LENGTHS if length]
 
     def drafts_of(deployment: Deployment) -> list[Drafts]:
-        if deployment.devices > deployment.tensor_parallel:
+        # A separate model drafts for one group; heads and modules of the target are laid out as it is.
+        if deployment.pipeline_parallel > 1 or (deployment.data_parallel > 1 and asked.method == "draft-model"):
             return []
         try:
             speculation = speculation_of(

@@ -89,9 +89,13 @@ def layouts(
 
 def refusal(deployment: Deployment) -> str | None:
     """Why a deployment cannot be, whatever it is asked: heads, experts or formats; None if it can."""
-    experts = [group.moe.experts for group in deployment.model.layers if group.moe]
-    if experts and deployment.expert_parallel > min(experts):
-        return f"expert parallelism {deployment.expert_parallel} is more than the {min(experts)} experts of a layer"
+    shares = deployment.expert_parallel
+    slices = deployment.group_devices // shares
+    for group in deployment.model.layers:
+        if group.moe and group.moe.experts % shares:
+            return f"expert parallelism {shares} does not divide the {group.moe.experts} experts of a layer"
+        if group.moe and group.moe.width % slices:
+            return f"{slices} devices for each expert do not divide its width of {group.moe.width:,}"
     try:
         step_ops(deployment, Step())
     except RooflinesimError as error:

@@ -74,6 +74,18 @@ class Demand(Noun):
         tpot, ttft = (strictest(self.targets, kind) for kind in ("tpot", "ttft"))
         return self.amount / (self.slack * (ttft + self.load.decoded_tokens * tpot))
 
+    def prompt_rate(self, time: float) -> float:
+        r"""Upper bound of the prompts per second of an engine that runs nothing else and takes `time` for each [1/s].
+
+        At a share :math:`\rho` of busy time they wait for :math:`\rho T / (2 (1 - \rho))` on average, by Pollaczek and
+        Khinchine, which with the prompt itself must stay within the time to the first token.
+        """
+        room = self.slack * strictest(self.targets, "ttft") - time
+        if room < 0.0:
+            return 0.0
+        busy = 1.0 if np.isinf(room) else 2.0 * room / (time + 2.0 * room)
+        return float(busy / time)
+
     @property
     def chunk_sizes(self) -> tuple[int | None, ...]:
         """Chunks that are tried; None is whole prompts."""

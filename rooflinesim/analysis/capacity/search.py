@@ -169,8 +169,9 @@ def pools_of(bounds: Sequence[Bounds], demand: Demand, *, is_sure: bool) -> dict
         return pools
     for own in bounds:
         time = own.prompt_time * (own.prompt_high if is_sure else 1.0)
-        least = max(1, math.ceil(demand.least_rate * time * (1.0 - 1e-9)))
-        if time <= demand.slack * strictest(demand.targets, "ttft"):
+        rate = demand.prompt_rate(time)
+        if rate > 0.0:
+            least = max(1, math.ceil(demand.least_rate / rate * (1.0 - 1e-9)))
             pools.setdefault(id(own.candidate.site), []).append((least * own.candidate.replica_cost, least, own))
     return {site: sorted(pool, key=lambda one: one[0]) for site, pool in pools.items()}
 

@@ -18,7 +18,7 @@ from rooflinesim.units import quantity
 CHANGE = 0.1
 """Share by which each thing is changed [1]."""
 
-CONTENDERS = 4
+CONTENDERS = 3
 """Cheapest fleets, each of another layout or device, that are asked again under every change."""
 
 MOST_HEAD_ROOM = 64.0

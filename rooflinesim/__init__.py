@@ -35,7 +35,7 @@ _PLACES = {
     "load_stack": "rooflinesim.config.catalogue",
     "Deployment": "rooflinesim.specs.deployment",
     "DraftHead": "rooflinesim.specs.draft_head",
-    "Drafting": "rooflinesim.api.drafting",
+    "Drafting": "rooflinesim.analysis.speculation.drafting",
     "Hardware": "rooflinesim.specs.hardware",
     "Model": "rooflinesim.specs.model",
     "NumberFormat": "rooflinesim.specs.formats",

@@ -14,7 +14,7 @@ from rooflinesim.specs.deployment import Deployment, reach_of
 if TYPE_CHECKING:
     from rooflinesim.analysis.comparison import Comparison
     from rooflinesim.analysis.speculation.acceptance import Acceptance
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.plots.canvas import Sheet
 
 MOST_CASES = 7
@@ -177,8 +177,8 @@ def plot_speculation(
     draft_length : chains to choose from, plain decoding beside them. [tokens]
     """
     from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.analysis.speculation.drafting import speculation_of
     from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
-    from rooflinesim.api.drafting import speculation_of
     from rooflinesim.plots.speculation import draw_speculation, draw_speculations
 
     batches = _curve(batch, "batch")

@@ -9,7 +9,8 @@ from rooflinesim.analysis import memory as memory_analysis
 from rooflinesim.analysis.grid import Grid, chunk_columns, deployment_at, rejections, values_at
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api.answers import answer, resolved
-from rooflinesim.api.drafted_scenarios import speculation_answer, speculation_points
+from rooflinesim.api.drafted_scenarios import speculation_answer
+from rooflinesim.api.scenario_drafting import speculation_points
 from rooflinesim.api.scenarios import contexts, grid_of, step_question
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError

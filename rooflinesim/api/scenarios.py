@@ -1,16 +1,16 @@
 """From a scenario to the grid of steps that it names."""
 
-from typing import get_args
+from typing import Any, cast, get_args
 
 from rooflinesim.analysis.grid import Grid, StepQuestion
+from rooflinesim.api.scenario_drafting import speculation_axes
 from rooflinesim.config.scenarios import Named
 from rooflinesim.errors import DomainError, UnsupportedError
-from rooflinesim.specs.scenario import Question, Scenario
+from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import parse_range
 
 DEFAULT_BATCHES = "1:256"
 DEFAULT_CONTEXT = 2048
-_LATER: tuple[Question, ...] = ("speculate", "plan")
 _UNUSED = ("speculation", "traffic", "objective", "price")
 
 
@@ -22,13 +22,18 @@ def step_question(scenario: Scenario) -> tuple[StepQuestion, list[str]]:
     UnsupportedError : if its question is none about steps.
     """
     asked = scenario.asked
+    question: StepQuestion
     if asked in get_args(StepQuestion):
-        question: StepQuestion = "prefill" if asked == "prefill" else "decode"
+        question = cast("StepQuestion", asked)
     elif scenario.question is None:
         question = "prefill" if scenario.prompt else "decode"
     else:
-        raise UnsupportedError(f"{scenario.name}: question: {asked} has no grid of steps; ask decode or prefill")
+        raise UnsupportedError(
+            f"{scenario.name}: question: {asked} has no grid of steps; ask decode, prefill or speculate"
+        )
     unused = [name for name in _UNUSED if getattr(scenario, name)]
+    if question == "speculate":
+        unused.remove("speculation")
     if question == "prefill" and "traffic" in unused and not scenario.prompt:
         unused.remove("traffic")
     if not unused:
@@ -52,7 +57,8 @@ def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
     prompt = scenario.prompt or (scenario.traffic.prompt_tokens if scenario.traffic else ())
     if question == "prefill" and not prompt:
         raise DomainError(f"{scenario.name}: prompt: missing; a prefill needs one, write it like prompt: 2k")
-    is_decode = question == "decode"
+    is_prefill = question == "prefill"
+    drafted: dict[str, Any] = speculation_axes(scenario, nouns.model) if question == "speculate" else {}
     parallelism, precision = scenario.parallelism, scenario.precision
     return Grid(
         question=question,
@@ -66,7 +72,8 @@ def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
         data_parallel=parallelism.data,
         weights=precision.weights,
         kv_cache=precision.kv_cache,
-        prompt=(1,) if is_decode else prompt,
-        context=contexts(scenario) if is_decode else scenario.context or (0,),
-        batch=scenario.batch or (parse_range(DEFAULT_BATCHES) if is_decode else (1,)),
+        prompt=prompt if is_prefill else (1,),
+        context=scenario.context or (0,) if is_prefill else contexts(scenario),
+        batch=scenario.batch or ((1,) if is_prefill else parse_range(DEFAULT_BATCHES)),
+        **drafted,
     )

@@ -12,7 +12,7 @@ from rooflinesim.cli.output import say
 
 if TYPE_CHECKING:
     from rooflinesim.analysis.comparison import Comparison
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.plots.canvas import FigureFormat, Sheet
     from rooflinesim.specs.deployment import Deployment
 
@@ -189,7 +189,7 @@ def _drafting(
     asked: list["Deployment"], method: str, draft: str | None, ranks: int | None, cost: str | None
 ) -> "Drafting":
     """How tokens are drafted, by one draft for all targets."""
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.cli.speculation import draft_of
     from rooflinesim.errors import UnsupportedError
 

@@ -52,6 +52,25 @@ def plot_latency(deployments: Sequence[Deployment], *, batch: Counts = (1, 1024)
     )
 
 
+def plot_prefill(
+    deployments: Sequence[Deployment], *, prompt: Counts = (128, 32768), batch: float = 1, context: float = 0
+) -> "Sheet":
+    """Time to first token over the prompt, from the least to the greatest given, behind `context` cached tokens."""
+    from rooflinesim.analysis.prefill import prefill
+    from rooflinesim.plots.prefill import draw_prefill
+
+    prompts = _curve(prompt, "prompt")
+    behind = f" behind {context:,.0f} cached tokens" if context else ""
+    several = f" for {batch:,.0f} prompts at once" if batch > 1 else ""
+    return draw_prefill(
+        {
+            label: prefill(one, prompt=prompts, batch=float(batch), context=float(context))
+            for label, one in _labelled(deployments).items()
+        },
+        caption=_caption(deployments, f"One step{several}{behind}, no queueing.", _BAND),
+    )
+
+
 def plot_crossover(deployments: Sequence[Deployment], *, context: Counts = (128, 131072)) -> "Sheet":
     """Flip batches over context, from the least to the greatest given."""
     from rooflinesim.analysis.flips import flips

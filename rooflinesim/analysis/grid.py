@@ -7,39 +7,24 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rooflinesim.analysis.decode import DecodeResult, decode_columns
-from rooflinesim.analysis.prefill import PrefillResult, prefill_columns
-from rooflinesim.analysis.speculation.acceptance import Acceptance
-from rooflinesim.analysis.speculation.drafting import Drafting, speculation_of
-from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
+from rooflinesim.analysis.points import Points, RoundPoints, point_columns
 from rooflinesim.analysis.steps import BOUNDS
 from rooflinesim.analysis.timing import main_matrices
-from rooflinesim.errors import DomainError, RooflinesimError, UnsupportedError
+from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
-from rooflinesim.units import column_name, fields_own_first
-
-StepQuestion = Literal["decode", "prefill", "speculate"]
+from rooflinesim.units import column_name
 
 WAYS = ("tensor_parallel", "pipeline_parallel", "expert_parallel", "data_parallel")
 DEPLOYMENT_AXES = ("model", "hardware", "memory", "stack", *WAYS, "weights", "kv_cache")
 """Axes that change the deployment, the slowest first."""
 
-POINT_AXES = ("prompt", "context", "acceptance", "batch", "draft_length")
-"""Axes of the points of one deployment, the slowest first."""
-
-_RESULTS: Mapping[StepQuestion, Any] = {
-    "decode": DecodeResult,
-    "prefill": PrefillResult,
-    "speculate": SpeculateResult,
-}
 _COUNTS = ("batch", "context", "prompt", "new_tokens", "draft_length")
 _TRUTHS = ("fits", "is_best")
-_TREES = ("tree_nodes", "tree_depth")
 _COLUMN = {"context": "context_tokens", "prompt": "prompt_tokens", "memory": "memory_capacity_bytes"}
 
 
@@ -57,17 +42,16 @@ Columns = Mapping[str, Column]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Grid(Noun):
-    """All combinations of these values; draft lengths run fastest, then batches, and so on to the model.
+    """All combinations of deployments and the points that are asked of each; points run fastest, the model slowest.
 
     Models, devices and stacks stand by the names that rows bear. `memory` replaces a device's capacity [B]; None is
-    its own. Formats of None are the checkpoint's. `prompt` is only asked of a prefill; `draft_length`, `acceptance`,
-    `drafting` by the name of the model and the acceptance that `keeps` tells the kind of only of speculation.
+    its own. Formats of None are the checkpoint's.
     """
 
-    question: StepQuestion = "decode"
     model: Mapping[str, Model]
     hardware: Mapping[str, Hardware]
     stack: Mapping[str, Stack]
+    asked: Points
     memory: tuple[float | None, ...] = (None,)
     tensor_parallel: tuple[int, ...] = (1,)
     pipeline_parallel: tuple[int, ...] = (1,)
@@ -75,13 +59,6 @@ class Grid(Noun):
     data_parallel: tuple[int, ...] = (1,)
     weights: tuple[str | None, ...] = (None,)
     kv_cache: tuple[str | None, ...] = (None,)
-    prompt: tuple[int, ...] = (1,)
-    context: tuple[int, ...] = (2048,)
-    batch: tuple[int, ...] = (1,)
-    acceptance: tuple[float, ...] = (1.0,)
-    draft_length: tuple[int, ...] = (0,)
-    drafting: Mapping[str, Drafting] = dataclasses.field(default_factory=dict)
-    keeps: Acceptance | None = None
 
     @property
     def deployments(self) -> int:
@@ -91,17 +68,12 @@ class Grid(Noun):
     @property
     def points_each(self) -> int:
         """Points of one deployment."""
-        return math.prod(self.lengths(POINT_AXES))
+        return self.asked.count
 
     @property
     def points(self) -> int:
         """Points of the whole grid."""
         return self.deployments * self.points_each
-
-    @property
-    def names_acceptance(self) -> bool:
-        """Whether rows need a column of the acceptance as it was given: it varies and is not the conditional rate."""
-        return self.keeps is not None and len(self.acceptance) > 1 and self.keeps.kind != "conditional"
 
     def lengths(self, axes: Sequence[str]) -> tuple[int, ...]:
         """Number of values of axes."""
@@ -110,8 +82,8 @@ class Grid(Noun):
     @property
     def varying(self) -> dict[str, tuple[Any, ...]]:
         """Axes of more than one value under their column names, nouns by their names."""
-        axes = {_COLUMN.get(axis, axis): tuple(getattr(self, axis)) for axis in (*DEPLOYMENT_AXES, *POINT_AXES)}
-        return {name: values for name, values in axes.items() if len(values) > 1}
+        axes = {**{axis: tuple(getattr(self, axis)) for axis in DEPLOYMENT_AXES}, **self.asked.axes}
+        return {_COLUMN.get(axis, axis): values for axis, values in axes.items() if len(values) > 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -160,26 +132,25 @@ def rejections(grid: Grid, rejected: Mapping[int, str]) -> tuple[dict[str, Any],
 def column_names(grid: Grid) -> tuple[str, ...]:
     """Names of the columns of the grid's rows: the deployment's axes, then those of its question's result."""
     own = [_COLUMN.get(axis, axis) for axis in DEPLOYMENT_AXES if axis != "memory" or grid.memory != (None,)]
-    if grid.names_acceptance:
-        own.append("acceptance")
-    return (*own, *(column_name(field) for field in _result_fields(grid.question)))
+    own.extend(_added_axes(grid.asked))
+    return (*own, *(column_name(field) for field in grid.asked.fields))
 
 
-def _result_fields(question: StepQuestion) -> list["dataclasses.Field[Any]"]:
-    """Fields of a question's result that a grid's rows have; drafts are chains."""
-    return [field for field in fields_own_first(_RESULTS[question]) if field.name not in _TREES]
+def _added_axes(asked: Points) -> tuple[str, ...]:
+    """Axes of points that rows need beside the fields of the result."""
+    return ("acceptance",) if isinstance(asked, RoundPoints) and asked.names_acceptance else ()
 
 
 def axis_columns(grid: Grid) -> dict[str, tuple[str, Column]]:
     """Each axis by its column's name: the field of the grid that holds its values, and these as a column.
 
-    Formats that the checkpoint decides are left out: their value is not the same for all models. So are draft
-    lengths, of which the best depends on all, and rates that rows bear as they are.
+    Formats that the checkpoint decides are left out: their value is not the same for all models.
     """
     axes: dict[str, tuple[str, Column]] = {}
-    for axis in (*DEPLOYMENT_AXES, *POINT_AXES):
-        values = list(getattr(grid, axis))
-        if None in values or axis == "draft_length" or (axis == "acceptance" and not grid.names_acceptance):
+    own = {axis: list(getattr(grid, axis)) for axis in DEPLOYMENT_AXES}
+    asked = {axis: list(values) for axis, values in grid.asked.axes.items() if axis not in grid.asked.hidden_axes}
+    for axis, values in {**own, **asked}.items():
+        if None in values:
             continue
         if isinstance(values[0], str):
             column: Column = Labels(codes=np.arange(len(values)), names=tuple(values))
@@ -196,11 +167,14 @@ def reduced(grid: Grid, axis: str, keep: np.ndarray) -> Grid:
     ------
     DomainError : if none is kept.
     """
-    values = getattr(grid, axis)
+    is_point = axis in grid.asked.axes
+    values = getattr(grid.asked if is_point else grid, axis)
     if not keep.any():
         raise DomainError(f"no value of {_COLUMN.get(axis, axis)} passes the filter; the sweep would be empty")
     kept = [one for one, is_kept in zip(values, keep, strict=True) if is_kept]
     own: Any = {name: values[name] for name in kept} if isinstance(values, Mapping) else tuple(kept)
+    if is_point:
+        return dataclasses.replace(grid, asked=dataclasses.replace(grid.asked, **{axis: own}))
     return dataclasses.replace(grid, **{axis: own})
 
 
@@ -256,7 +230,7 @@ def label_names(grid: Grid) -> dict[str, tuple[Any, ...]]:
 def no_rows(grid: Grid) -> dict[str, Column]:
     """The grid's columns without a row."""
     names = label_names(grid)
-    counts = (*WAYS, *(column_name(field) for field in _result_fields(grid.question) if field.name in _COUNTS))
+    counts = (*WAYS, *(column_name(field) for field in grid.asked.fields if field.name in _COUNTS))
     return {
         name: Labels(codes=np.empty(0, dtype=np.int32), names=names[name])
         if name in names
@@ -269,14 +243,7 @@ def _piece(grid: Grid, place: int, index: np.ndarray, names: Mapping[str, tuple[
     """Columns of some points of one deployment."""
     deployment = deployment_at(grid, place)
     values = values_at(grid, place)
-    points = _points(grid, index)
-    match grid.question:
-        case "decode":
-            result = decode_columns(deployment, points)
-        case "prefill":
-            result = prefill_columns(deployment, points)
-        case "speculate":
-            result = _speculate_columns(grid, deployment, grid.drafting[values["model"]], index)
+    result = point_columns(grid.asked, deployment, values["model"], index)
     columns: dict[str, Column] = {}
     for axis in DEPLOYMENT_AXES:
         if axis == "memory":
@@ -290,68 +257,15 @@ def _piece(grid: Grid, place: int, index: np.ndarray, names: Mapping[str, tuple[
                 name = _format_name(grid, axis, values["model"], name)  # type: ignore[arg-type]
             codes = _constant(names[axis].index(name), index.size, np.int32)
             columns[axis] = Labels(codes=codes, names=names[axis])
-    if grid.names_acceptance:
-        columns["acceptance"] = points["acceptance"]
-    for field in _result_fields(grid.question):
+    columns.update({axis: result[axis] for axis in _added_axes(grid.asked)})
+    for field in grid.asked.fields:
         columns[column_name(field)] = _column(field.name, result[field.name], index.size)
     return columns
-
-
-def _speculate_columns(
-    grid: Grid, deployment: Deployment, drafting: Drafting, index: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Columns of rounds at places among the points of one deployment.
-
-    All draft lengths of a batch are looked at together, so that the best is marked wherever the places begin and end.
-
-    Raises
-    ------
-    UnsupportedError : if the deployment divides its work in a way that speculation has no answer for.
-    """
-    if deployment.devices > deployment.tensor_parallel:
-        raise UnsupportedError("speculation is answered for tensor parallelism alone: leave out pipeline and data")
-    lengths = len(grid.draft_length)
-    first = index[0] // lengths * lengths
-    points = _points(grid, np.arange(first, -(-(index[-1] + 1) // lengths) * lengths))
-    keeps = grid.keeps or Acceptance(value=points["acceptance"])
-    speculation = speculation_of(
-        deployment,
-        drafting,
-        batch=float(min(grid.batch)),
-        context=float(grid.context[0]),
-        longest=max(grid.draft_length),
-    )
-    result = speculate(
-        speculation,
-        batch=points["batch"],
-        context=points["context"],
-        draft_length=points["draft_length"],
-        acceptance=keeps if keeps.value is None else dataclasses.replace(keeps, value=points["acceptance"]),
-    )
-    own = slice(index[0] - first, index[-1] + 1 - first)
-    return {field.name: getattr(result, field.name)[own] for field in _result_fields("speculate")}
 
 
 def _constant(value: float, size: int, kind: Any) -> np.ndarray:
     """A column of one value, held once."""
     return np.broadcast_to(np.asarray(value, dtype=kind), (size,))
-
-
-def _points(grid: Grid, index: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of the steps at places among the points of one deployment."""
-    prompt, context, acceptance, batch, length = np.unravel_index(index, grid.lengths(POINT_AXES))
-    points = {
-        "batch": np.asarray(grid.batch, dtype=np.float64)[batch],
-        "context": np.asarray(grid.context, dtype=np.float64)[context],
-    }
-    if grid.question == "speculate":
-        points["acceptance"] = np.asarray(grid.acceptance, dtype=np.float64)[acceptance]
-        points["draft_length"] = np.asarray(grid.draft_length, dtype=np.float64)[length]
-        return points
-    points["new_tokens"] = np.asarray(grid.prompt, dtype=np.float64)[prompt]
-    if grid.question == "prefill":
-        points["logit_tokens"] = np.ones(index.size)
-    return points
 
 
 def _column(name: str, values: np.ndarray | None, size: int) -> Column:

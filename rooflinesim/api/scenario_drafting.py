@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rooflinesim import config
+from rooflinesim.analysis.points import RoundPoints
 from rooflinesim.analysis.speculation.acceptance import Acceptance
 from rooflinesim.analysis.speculation.drafting import Drafting
 from rooflinesim.errors import DomainError, UnsupportedError
@@ -75,8 +76,10 @@ def acceptance_of(asked: Speculation, value: float, longest: int | None = None) 
     return Acceptance(kind=asked.acceptance_kind, value=value, measured_length=measured, **rest)
 
 
-def speculation_axes(scenario: Scenario, targets: Mapping[str, Model]) -> dict[str, Any]:
-    """Fields of a grid of rounds of chains: draft lengths, acceptances, and how each of several models is drafted for.
+def round_points(
+    scenario: Scenario, targets: Mapping[str, Model], context: tuple[int, ...], batch: tuple[int, ...]
+) -> RoundPoints:
+    """Rounds of chains: all draft lengths and acceptances of a scenario, and how each of several models is drafted for.
 
     Raises
     ------
@@ -91,9 +94,11 @@ def speculation_axes(scenario: Scenario, targets: Mapping[str, Model]) -> dict[s
     lengths = asked.draft_length or DEFAULT_LENGTHS
     rates = [point.get("acceptance_rate", 1.0) for point in speculation_points(scenario)]
     each = [acceptance_of(asked, rate, max(lengths)) for rate in rates]
-    return {
-        "draft_length": lengths,
-        "acceptance": tuple(rates),
-        "drafting": {name: drafting_of(asked, target) for name, target in targets.items()},
-        "keeps": each[0],
-    }
+    return RoundPoints(
+        context=context,
+        acceptance=tuple(rates),
+        batch=batch,
+        draft_length=lengths,
+        drafting={name: drafting_of(asked, target) for name, target in targets.items()},
+        keeps=each[0],
+    )

@@ -1,9 +1,10 @@
 """From a scenario to the grid of steps that it names."""
 
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
-from rooflinesim.analysis.grid import Grid, StepQuestion
-from rooflinesim.api.scenario_drafting import speculation_axes
+from rooflinesim.analysis.grid import Grid
+from rooflinesim.analysis.points import DecodePoints, Points, PrefillPoints, StepQuestion
+from rooflinesim.api.scenario_drafting import round_points
 from rooflinesim.config.scenarios import Named
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.specs.scenario import Scenario
@@ -52,16 +53,10 @@ def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
 
     Raises
     ------
-    DomainError : if a prefill has no prompt.
+    RooflinesimError : if a prefill has no prompt, or what drafts is missing.
     """
-    prompt = scenario.prompt or (scenario.traffic.prompt_tokens if scenario.traffic else ())
-    if question == "prefill" and not prompt:
-        raise DomainError(f"{scenario.name}: prompt: missing; a prefill needs one, write it like prompt: 2k")
-    is_prefill = question == "prefill"
-    drafted: dict[str, Any] = speculation_axes(scenario, nouns.model) if question == "speculate" else {}
     parallelism, precision = scenario.parallelism, scenario.precision
     return Grid(
-        question=question,
         model=nouns.model,
         hardware=nouns.hardware,
         stack=nouns.stack,
@@ -72,8 +67,17 @@ def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
         data_parallel=parallelism.data,
         weights=precision.weights,
         kv_cache=precision.kv_cache,
-        prompt=prompt if is_prefill else (1,),
-        context=scenario.context or (0,) if is_prefill else contexts(scenario),
-        batch=scenario.batch or ((1,) if is_prefill else parse_range(DEFAULT_BATCHES)),
-        **drafted,
+        asked=_points(scenario, nouns, question),
     )
+
+
+def _points(scenario: Scenario, nouns: Named, question: StepQuestion) -> Points:
+    if question == "prefill":
+        prompt = scenario.prompt or (scenario.traffic.prompt_tokens if scenario.traffic else ())
+        if not prompt:
+            raise DomainError(f"{scenario.name}: prompt: missing; a prefill needs one, write it like prompt: 2k")
+        return PrefillPoints(prompt=prompt, context=scenario.context or (0,), batch=scenario.batch or (1,))
+    batch = scenario.batch or parse_range(DEFAULT_BATCHES)
+    if question == "speculate":
+        return round_points(scenario, nouns.model, contexts(scenario), batch)
+    return DecodePoints(context=contexts(scenario), batch=batch)

@@ -211,7 +211,7 @@ def _manifest(
         "schema": "rooflinesim/sweep/1",
         "version": __version__,
         "scenario": scenario.name,
-        "question": asked.grid.question,
+        "question": asked.grid.asked.question,
         "inputs_hash": hashlib.sha256(repr(asked).encode()).hexdigest(),
         "paths": dict(paths),
         "axes": {name: {"values": len(values)} | _ends(values) for name, values in asked.grid.varying.items()},

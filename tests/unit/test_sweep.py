@@ -11,6 +11,7 @@ from test_grid import small_grid
 
 import rooflinesim as rs
 from rooflinesim.analysis.grid import Labels
+from rooflinesim.analysis.points import DecodePoints
 from rooflinesim.analysis.sweep import MAXIMUM_POINTS, sweep_of
 from rooflinesim.api import scheduling
 from rooflinesim.api import sweep as sweeping
@@ -244,7 +245,8 @@ def test_a_sweep_of_nothing_but_impossible_deployments_is_refused(scenario: Scen
 
 def test_a_grid_of_a_million_million_points_is_refused_unless_a_filter_or_top_makes_it_small():
     grid = small_grid(
-        batch=tuple(range(1, 100_001)), context=tuple(range(1, 100_001)), tensor_parallel=tuple(range(1, 51))
+        asked=DecodePoints(batch=tuple(range(1, 100_001)), context=tuple(range(1, 100_001))),
+        tensor_parallel=tuple(range(1, 51)),
     )
     assert grid.points == 10**12
     with pytest.raises(DomainError, match=r"1,000,000,000,000 points; one sweep evaluates at most 10,000,000,000"):
@@ -359,7 +361,7 @@ def test_a_tree_is_no_axis(drafted: Scenario, tmp_path: Path):
 def test_the_best_of_chunks_gone_through_in_pieces_are_the_best_of_all(monkeypatch: pytest.MonkeyPatch):
     from rooflinesim.analysis import sweep as sweeps
 
-    grid = small_grid(batch=tuple(range(1, 101)), context=(100, 1000, 4000))
+    grid = small_grid(asked=DecodePoints(batch=tuple(range(1, 101)), context=(100, 1000, 4000)))
     whole = sweeps.chunk(sweep_of(grid, top=7, by="mfu", chunk_points=10**6), 0)
     monkeypatch.setattr(sweeps, "CHUNK_POINTS", 11)
     pieces = sweeps.chunk(sweep_of(grid, top=7, by="mfu", chunk_points=10**6), 0)

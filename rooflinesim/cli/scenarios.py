@@ -1,4 +1,4 @@
-"""Commands about scenario files: run and sweep."""
+"""Commands about scenario files: run, simulate and sweep."""
 
 import sys
 from pathlib import Path
@@ -26,6 +26,31 @@ def run(
     from rooflinesim.config.scenarios import load_scenarios
 
     answer = api.run(scenarios=load_scenarios(scenario))
+    present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
+
+
+def simulate(
+    scenario: ScenarioFile,
+    rate_scale: Annotated[
+        float | None,
+        typer.Option("--rate-scale", metavar="X", help="All arrivals X times as fast; default: as the scenario says."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of all draws.")] = None,
+    form: options.Form = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """A scenario's traffic or trace, request by request; -o requests.csv writes what each request saw."""
+    from rooflinesim.api.serving import simulated, simulated_requests
+    from rooflinesim.config.scenarios import load_one_scenario
+    from rooflinesim.report.progress import progress_bar
+
+    asked = load_one_scenario(scenario)
+    with progress_bar(asked.name, simulated_requests(asked), quiet=quiet) as advanced:
+        answer = simulated(scenario=asked, seed=seed, rate_scale=rate_scale, progress=advanced)
+    if output is not None and not quiet:
+        say([answer.summary["verdict"]])
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 

@@ -12,6 +12,7 @@ from rooflinesim.analysis.serving.times import EngineTimes, PromptTimes, decode_
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
 from rooflinesim.workload.footprint import cache_bytes
+from rooflinesim.workload.step import Array
 
 Bound = Literal["memory", "batch_limit", "chunk_tokens", "prefill", "compute"]
 """What keeps a fleet from serving more requests per second: room for caches, the limit of the policy, chunks in every
@@ -40,6 +41,11 @@ class Engine(Noun):
     concurrency: float = quantity("1")
     cap: int = quantity("1")
     bound: Bound
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether decoding stops for whole prompts."""
+        return np.array_equal(self.interference, self.prompts.queue_time[: self.cap + 1])
 
     def at(self, side: Side) -> "Engine":
         """The engine at one end of its band."""
@@ -73,7 +79,7 @@ def engine_of(fleet: Fleet, load: Load, policy: Policy, times: EngineTimes) -> E
         decode_high=decode.high[:cap],
         interference=prompts.engine_time[: cap + 1] if fleet.prefill is None else np.zeros(cap + 1),
         prompts=prompts,
-        transfer_time=0.0 if fleet.prefill is None else moving_time(fleet, load),
+        transfer_time=0.0 if fleet.prefill is None else float(np.max(moving_time(fleet, load.prompt_tokens))),
         concurrency=times.concurrency,
         cap=cap,
         bound=min(caps, key=lambda name: caps[name]),
@@ -81,12 +87,12 @@ def engine_of(fleet: Fleet, load: Load, policy: Policy, times: EngineTimes) -> E
     return dataclasses.replace(engine, bound=_bound(engine, fleet, load))
 
 
-def moving_time(fleet: Fleet, load: Load) -> float:
-    """Time in which the cache of one prompt moves to the decode engine, nothing of it hidden [s]."""
+def moving_time(fleet: Fleet, prompt: Array) -> Array:
+    """Time in which the cache of a prompt moves to the decode engine, nothing of it hidden [s]."""
     decode = fleet.decode
     storage = dataclasses.replace(storage_of(decode), block=1)
-    held = cache_bytes(decode.model, decode.precision, load.prompt_tokens, storage)
-    return float(transfer_time(float(np.max(held)) * decode.tensor_parallel, fleet.bandwidth))
+    held = decode.tensor_parallel * cache_bytes(decode.model, decode.precision, prompt, storage)
+    return transfer_time(held, fleet.bandwidth)
 
 
 def completion_rates(engine: Engine, load: Load) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What is served: the load of requests, the policy of the scheduler, and the fleet of engines."""
 
 import dataclasses
+import statistics
 
 import numpy as np
 
@@ -13,6 +14,29 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import NETWORK, Deployment
 from rooflinesim.units import quantity
 from rooflinesim.workload.step import Array
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+"""Percentiles that answers name."""
+
+_MIDPOINTS = (np.arange(16) + 0.5) / 16
+_NORMAL = np.array([statistics.NormalDist().inv_cdf(share) for share in (*_MIDPOINTS, *QUANTILES.values())])
+
+
+def length_law(mean: float, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths of 16 equally likely kinds of requests, their mean kept, and the 50, 95 and 99 % points [tokens].
+
+    A gamma law of a squared coefficient of variation, by the cube of a normal law, and at least one token.
+
+    References
+    ----------
+    .. [1] Wilson, Hilferty. The distribution of chi-square. PNAS 17, 1931.
+    """
+    if spread == 0:
+        return np.full(1, mean), np.full(len(QUANTILES), mean)
+    lengths = mean * np.maximum(1.0 - spread / 9.0 + _NORMAL * np.sqrt(spread) / 3.0, 0.0) ** 3
+    lengths *= mean / np.mean(lengths[: _MIDPOINTS.size])
+    lengths = np.maximum(lengths, 1.0)
+    return lengths[: _MIDPOINTS.size], lengths[_MIDPOINTS.size :]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)

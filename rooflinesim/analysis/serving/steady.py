@@ -1,28 +1,28 @@
 """What do users see of a fleet under a steady load: time per token, to the first token, and where does it saturate?"""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from rooflinesim.analysis.bands import band_of
 from rooflinesim.analysis.serving.engine import Engine, completion_rates, engine_of, prefill_rate, saturating_rate
-from rooflinesim.analysis.serving.load import Drafts, Fleet, Load, Policy
+from rooflinesim.analysis.serving.load import QUANTILES, Drafts, Fleet, Load, Policy, length_law
 from rooflinesim.analysis.serving.queueing import (
     LARGEST_BATCH,
     batch_at_rate,
     batch_probabilities,
+    clearing_time,
+    interruption_variance,
+    mixture_quantile,
     prompt_wait,
     wait_quantile,
 )
 from rooflinesim.analysis.serving.times import EngineTimes, decode_times, engine_times
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
-from rooflinesim.workload.step import Step
-
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_NORMAL = {"p50": 0.0, "p95": 1.6449, "p99": 2.3263}
-"""Quantiles of the standard normal law."""
+from rooflinesim.workload.step import Array, Step
 
 _FULL = 1.0 - 1e-9
 """Share of the saturating rate up to which queues are computed."""
@@ -172,7 +172,12 @@ def _open_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     rate = np.minimum(asked, saturating * _FULL) / fleet.replicas
     decoded, batches = load.decoded_tokens, np.arange(engine.cap + 1.0)
     free = np.maximum(1.0 - rate[:, np.newaxis] * engine.interference[1:], 1e-9)
+    prompt = engine.interference[1:]
     slowed = engine.decode_time / free
+    if engine.reads_whole and decoded > 0:
+        clearing = clearing_time(rate, prompt[0], prompt[0] ** 2 * (1.0 + engine.prompts.spread))
+        # An engine with all places taken lets no prompt in that could stop it.
+        slowed = slowed + (clearing / decoded)[:, np.newaxis] * (1.0 - batches[1:] / engine.cap)
     shares, beyond = batch_probabilities(rate, decoded, slowed)
     weights = batches * shares
     weights[:, -1] += engine.cap * beyond
@@ -181,13 +186,17 @@ def _open_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     place_wait = np.where(growth < 1.0, beyond / np.maximum(1.0 - growth, 1e-12), np.inf) / rate
     is_decoding = decoded > 0
     tpot = running / (rate * decoded) if is_decoding else slowed[:, 0]
-    found = _first_token(engine, fleet, load, rate, running, shares[:, -1] + beyond, place_wait)
+    found = _first_token(engine, fleet, rate, running, shares[:, -1] + beyond, place_wait)
     full = np.where(is_stable, 0.0, np.inf)
     rates_full = engine.cap / (saturating / fleet.replicas * decoded) if is_decoding else slowed[:, -1]
     by_token = np.cumsum(weights, axis=1) / np.maximum(running, 1e-300)[:, np.newaxis]
     for name, share in QUANTILES.items():
         place = np.maximum(np.argmax(by_token >= share - 1e-12, axis=1), 1)
-        found[f"tpot_{name}"] = np.where(is_stable, slowed[np.arange(rate.size), place - 1], rates_full)
+        parts = (
+            slowed[np.arange(rate.size), place - 1] - tpot,
+            _interrupted(engine, load, rate, running, share) if is_decoding else 0.0 * tpot,
+        )
+        found[f"tpot_{name}"] = np.where(is_stable, tpot + _together(parts), rates_full)
         found[f"ttft_{name}"] = found[f"ttft_{name}"] + full
     chance = np.cumsum(shares, axis=1)
     place = np.where(chance[:, -1] < 0.95, engine.cap, np.argmax(chance >= 0.95, axis=1))
@@ -223,39 +232,53 @@ def _beside(times: np.ndarray, running: np.ndarray) -> np.ndarray:
 def _first_token(
     engine: Engine,
     fleet: Fleet,
-    load: Load,
     rate: np.ndarray,
     running: np.ndarray,
     full_share: np.ndarray,
     place_wait: np.ndarray,
 ) -> Found:
-    """Time to the first token in an open loop: waits for a place, for the step in progress and for other prompts.
-
-    Percentiles add the deviations of the parts from their means in quadrature: exact where one of them dominates.
-    """
+    """Time to the first token in an open loop: waits for a place, for the step in progress and for other prompts."""
     prompts = engine.prompts
     own_rate = rate * fleet.replicas / fleet.prefill_replicas if fleet.is_disaggregated else rate
     beside = 0.0 * running if fleet.is_disaggregated else running
     taken = np.minimum(_beside(prompts.queue_time, beside), _FULL / own_rate)
     first = _beside(prompts.first_token_time, beside)
-    wait = prompt_wait(own_rate, taken, taken**2 * (1.0 + load.prompt_spread))
-    step = 0.0 * running
-    if not fleet.is_disaggregated:
-        step = np.minimum(running, 1.0) * _beside(np.concatenate([[0.0], engine.decode_time]), running)
+    wait = prompt_wait(own_rate, taken, taken**2 * (1.0 + prompts.spread))
+    step = np.minimum(running, 1.0) * _beside(np.concatenate([[0.0], engine.decode_time]), running)
     mean = place_wait + wait + 0.5 * step + first + engine.transfer_time
     found: Found = {"ttft_mean": mean, "queue_time": place_wait + wait + 0.5 * step}
-    spread = np.log1p(load.prompt_spread)
-    for name, share in QUANTILES.items():
-        size = np.exp(_NORMAL[name] * np.sqrt(spread) - 0.5 * spread)
+    for (name, share), size in zip(QUANTILES.items(), prompts.quantiles, strict=True):
         parts = (
             wait_quantile(full_share, place_wait, share) - place_wait,
             wait_quantile(own_rate * taken, wait, share) - wait,
             (share - 0.5) * step,
             (size - 1.0) * first,
         )
-        squares = sum(np.sign(part) * part**2 for part in parts)
-        found[f"ttft_{name}"] = np.maximum(mean + np.sign(squares) * np.sqrt(np.abs(squares)), 0.0)
+        found[f"ttft_{name}"] = np.maximum(mean + _together(parts), 0.0)
     return found
+
+
+def _together(deviations: Sequence[Array]) -> np.ndarray:
+    """Deviations of independent parts from their means as one, in quadrature: exact where one of them dominates."""
+    squares = np.sum([np.sign(part) * part**2 for part in deviations], axis=0)
+    return np.asarray(np.sign(squares) * np.sqrt(np.abs(squares)))
+
+
+def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarray, share: float) -> np.ndarray:
+    """Deviation from the mean of the time per token, by how many prompts a request happens to meet [s].
+
+    Requests of few tokens meet none or many for their length.
+    """
+    kinds, _ = length_law(load.output_tokens, load.output_spread)
+    tokens = np.maximum(kinds - 1.0, 1.0)
+    prompt = _beside(engine.interference, running)
+    squared = prompt**2 * (1.0 + engine.prompts.spread)
+    step = _beside(np.concatenate([engine.decode_time[:1], engine.decode_time]), running)
+    clearing = clearing_time(rate, prompt, squared) if engine.reads_whole else 0.0 * rate
+    variance = interruption_variance(rate, step, prompt, squared, is_whole=engine.reads_whole)[:, np.newaxis] * tokens
+    deviations = np.sqrt(variance + clearing[:, np.newaxis] ** 2) / tokens
+    means = clearing[:, np.newaxis] / tokens
+    return mixture_quantile(means, deviations, share) - clearing / load.decoded_tokens
 
 
 def _closed_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
@@ -263,7 +286,7 @@ def _closed_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     users, decoded, prompts = load.points / fleet.replicas, load.decoded_tokens, engine.prompts
     rates = np.concatenate([[0.0], completion_rates(engine, load)])
     batches = np.arange(engine.cap + 1.0)
-    is_whole = np.array_equal(prompts.queue_time, prompts.engine_time)
+    is_whole = engine.reads_whole
     # Whole prompts stop all steps, so that a request that reads its own counts among the running ones.
     inside = batches if is_whole else batches + rates * prompts.first_token_time[: engine.cap + 1]
     running = np.interp(users, np.maximum.accumulate(inside), batches)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rooflinesim.analysis.bands import band_of
 from rooflinesim.analysis.residency import resident_bytes, usable_memory
-from rooflinesim.analysis.serving.load import Drafts, Load
+from rooflinesim.analysis.serving.load import Drafts, Load, length_law
 from rooflinesim.analysis.serving.queueing import LARGEST_BATCH, fitting_sequences
 from rooflinesim.analysis.speculation.memory import (
     cache_of_kept_states,
@@ -166,12 +166,16 @@ class PromptTimes(Noun):
     """What the prompt of one request takes beside 0, 1, 2, ... running requests, arrays of shape (batches + 1,).
 
     `engine_time` is what it adds to the engine's work, `queue_time` after how long the next prompt can start,
-    `first_token_time` how long it takes itself from its start on. `low` and `high` are the factors of its band.
+    `first_token_time` how long it takes itself from its start on: means over the lengths of prompts. `spread` is the
+    squared coefficient of variation of them, `quantiles` their 50, 95 and 99 % points over the mean. `low` and `high`
+    are the factors of the band.
     """
 
     engine_time: np.ndarray = quantity("s")
     queue_time: np.ndarray = quantity("s")
     first_token_time: np.ndarray = quantity("s")
+    spread: float = quantity("1")
+    quantiles: np.ndarray = quantity("1")
     low: float = quantity("1")
     high: float = quantity("1")
 
@@ -206,26 +210,37 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     step leaves idle.
     """
     deployment, drafts = decode.deployment, decode.drafts
+    kinds, points = length_law(load.prompt_tokens, load.prompt_spread)
     new, chunk = load.new_tokens, float(chunk_tokens or load.new_tokens)
     starts = np.arange(0.0, new, chunk)
-    chunks = Step(
-        batch=1.0,
-        new_tokens=np.minimum(chunk, new - starts),
-        context=load.cached_tokens + starts,
-        logit_tokens=1.0,
-    )
+    chunks = _prompts(np.minimum(chunk, new - starts), load.cached_tokens + starts)
     low, high = (float(np.max(factor)) for factor in band_of(deployment, chunks, is_prompt=True))
     drafted = draft_prefill_time(drafts.speculation, load.prompt_tokens) if drafts else 0.0
-    alone = drafted + prompt_work(deployment, chunks)
+    cached = load.cached_tokens / load.prompt_tokens
+    lengths = np.concatenate([kinds, points, [load.prompt_tokens]])
+    whole = prompt_work(deployment, _prompts(np.maximum(lengths * (1.0 - cached), 1.0), lengths * cached))
+    mean = float(np.mean(whole[: kinds.size]))
     batches = np.arange(decode.time.size + 1.0)
+    nothing = np.zeros_like(batches)
+    law = PromptTimes(
+        engine_time=nothing,
+        queue_time=nothing,
+        first_token_time=nothing,
+        spread=float(np.var(whole[: kinds.size])) / mean**2,
+        quantiles=whole[kinds.size : -1] / mean,
+        low=low,
+        high=high,
+    )
     if chunk_tokens is None:
-        engine = np.full(batches.shape, alone)
+        engine = np.full(batches.shape, drafted + mean)
         first = engine
         if deployment.data_parallel > 1:
             # The groups read prompts side by side: one of them takes as long as one in each.
             together = dataclasses.replace(chunks, batch=float(deployment.data_parallel))
-            first = np.full(batches.shape, drafted + prompt_work(deployment, together))
-        return PromptTimes(engine_time=engine, queue_time=engine, first_token_time=first, low=low, high=high)
+            first = np.full(batches.shape, drafted + float(np.sum(prompt_work(deployment, together))))
+        return dataclasses.replace(law, engine_time=engine, queue_time=engine, first_token_time=first)
+    longer = mean / float(whole[-1])
+    alone = drafted + longer * float(np.sum(prompt_work(deployment, chunks)))
     timed = timed_batches(decode.time.size)
     rows = timed * decode.rows
     taken = np.clip(chunk - rows, 1.0, new)
@@ -234,24 +249,30 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         row_time(deployment, np.concatenate([rows, rows + taken]), np.concatenate([rows, rows + 1.0])), 2
     )
     attention = summed_cost(cache_ops(step_pass(deployment, chunks)), machine_of(deployment), 0.0).time
-    added = (steps * (mixed - plain) + float(np.sum(attention))) / deployment.stack.prompt_efficiency + drafted
+    more = (steps * (mixed - plain) + float(np.sum(attention))) / deployment.stack.prompt_efficiency
+    added = longer * more + drafted
     step = decode.time[timed.astype(int) - 1]
 
     def at_every_batch(without: float, beside: np.ndarray) -> np.ndarray:
         return np.asarray(np.interp(batches, [0.0, *timed], [without, *beside]))
 
-    return PromptTimes(
+    return dataclasses.replace(
+        law,
         engine_time=at_every_batch(alone, added),
         queue_time=at_every_batch(alone, added + steps * step),
         first_token_time=at_every_batch(alone, added + np.ceil(steps) * step),
-        low=low,
-        high=high,
     )
 
 
-def prompt_work(deployment: Deployment, chunks: Step) -> float:
-    """Time of the steps that read a prompt and nothing else, one for each chunk [s]."""
-    return float(np.sum(step_time(deployment, chunks).time)) / deployment.stack.prompt_efficiency
+def _prompts(new: np.ndarray, cached: np.ndarray) -> Step:
+    """Steps that read so many tokens of one prompt each, and score the last."""
+    return Step(batch=1.0, new_tokens=new, context=cached, logit_tokens=1.0)
+
+
+def prompt_work(deployment: Deployment, prompts: Step) -> np.ndarray:
+    """Times of steps that read prompts, or chunks of one, and nothing else [s] shape (points,)."""
+    time = step_time(deployment, prompts).time / deployment.stack.prompt_efficiency
+    return np.broadcast_to(time, np.shape(prompts.new_tokens))
 
 
 def row_time(deployment: Deployment, rows: np.ndarray, scored: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rooflinesim.analysis.comparison import Comparison, Skipped
-from rooflinesim.analysis.requests import request_time
+from rooflinesim.analysis.requests import LOOPED, request_time
 from rooflinesim.api.measured import compared, known_hardware, known_stack, timed_runs
 from rooflinesim.config.labels import device_reading
 from rooflinesim.errors import UnsupportedError
@@ -19,6 +19,7 @@ from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.stack_fit import RunTable, StackFit, fit_stacks
 from rooflinesim.validation.step_table import TimedRun
 from rooflinesim.validation.tables import Table, read_table
+from rooflinesim.validation.waiting_fit import Waiting, Waits, fitted_waitings, waited_times
 
 LeaveOut = Literal["model", "gpu", "source", "engine"]
 LEAVE_OUTS: tuple[LeaveOut, ...] = ("model", "gpu", "source", "engine")
@@ -47,6 +48,32 @@ class RunData:
     def fitted(self) -> StackFit:
         """Constants that all runs with a weight give."""
         return fit_stacks(self.fitting_table, self.weights[self.weights > 0])
+
+    @functools.cached_property
+    def queued(self) -> np.ndarray:
+        """Whether each run is a first token of a closed loop; shape (runs,)."""
+        return np.array([run.serving == "queued_first_token" for run in self.runs])
+
+    def first_token_times(
+        self, fitted: StackFit, used: np.ndarray, known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, dict[str, Waiting]]:
+        """Times to the first token of closed loops [s] shape (queued runs,), and the constants of waiting behind them.
+
+        Those are fitted to the runs used, each engine's own where it has enough, with the constants of steps as given.
+        """
+        logarithms, engines = fitted.logarithms(self.table.engines), self.table.engines[self.queued]
+        # The decode step of a first token is one of all requests that run.
+        running = [
+            float(one.parts[1].step.batch) for one, is_one in zip(self.table.runs, self.queued, strict=True) if is_one
+        ]
+        waits = Waits(
+            measured=self.table.measured[self.queued],
+            alone=self.table.predicted(logarithms, known)[self.queued],
+            prompt=self.table.prompt_time(logarithms, known)[self.queued],
+            others=np.maximum(np.array(running) - 1.0, 0.0),
+        )
+        waitings = fitted_waitings(waits, engines, used[self.queued])
+        return waited_times(waits, engines, waitings), waitings
 
 
 def run_data(tables: Sequence[Table]) -> RunData:
@@ -95,7 +122,7 @@ def _weights(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> np.ndarr
     weights = []
     for key, one, run in zip(cluster, timed, runs, strict=True):
         is_derived = run.serving == "first_token" or "derived" in run.labels.get("notes", "")
-        is_busy = run.serving == "queued_first_token"
+        is_busy = run.serving in LOOPED
         is_queued = "derived" in run.labels.get("notes", "") and float(one.parts[0].times) > 1.0
         is_weak = is_derived and (one.engine, run.device) in weak
         unused = is_busy or is_queued or is_weak
@@ -151,7 +178,9 @@ def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, in
         known = ~out if leave_out == "gpu" else None
         weights = np.where(out, 0.0, data.weights)[used]
         fitted = fit_stacks(table, weights, known=None if known is None else known[used])
-        predicted[out] = data.table.predicted(fitted.logarithms(data.table.engines), known)[out]
+        times = data.table.predicted(fitted.logarithms(data.table.engines), known)
+        times[data.queued], _ = data.first_token_times(fitted, ~out, known)
+        predicted[out] = times[out]
         if report:
             report(done + 1, len(groups))
     return predicted

@@ -20,6 +20,13 @@ from rooflinesim.specs.stack import Stack
 from rooflinesim.validation.published import MeasuredRun
 from rooflinesim.validation.step_table import TimedRun
 
+FIRST_TOKENS = {
+    "first_token": "first token",
+    "queued_first_token": "first token, queued",
+    "disaggregated_first_token": "first token, disaggregated",
+}
+"""Kinds of run by what a first token waits for."""
+
 known_model = functools.cache(load_model)
 known_hardware = functools.cache(load_hardware)
 known_stack = functools.cache(load_stack)
@@ -85,13 +92,17 @@ def noise_of(run: MeasuredRun) -> float:
 
 
 def switches(base: Stack, own: Stack) -> Stack:
-    """A base stack with what another does differently by design: no fitted number, only how its kernels work."""
+    """A base stack with what another does differently by design: no fitted number, only how its kernels work.
+
+    First tokens wait for no others, so that their share is fitted beside the rest.
+    """
     return dataclasses.replace(
         base,
         attention=dataclasses.replace(base.attention, tensor_groups=own.attention.tensor_groups),
         gemm=dataclasses.replace(base.gemm, vector_rows=own.gemm.vector_rows),
         shards_head=own.shards_head,
         layer_time=own.layer_time,
+        waiting_share=0.0,
     )
 
 
@@ -154,8 +165,8 @@ def regime(run: MeasuredRun) -> str:
     """Kind of run by which accuracy is told apart."""
     hardware, model = known_hardware(device_reading(run.device).name), known_model(model_reading(run.model).name)
     has_experts = any(group.moe for group in model.layers)
-    if run.serving in ("first_token", "queued_first_token"):
-        return "first token, queued" if run.serving == "queued_first_token" else "first token"
+    if run.serving in FIRST_TOKENS:
+        return FIRST_TOKENS[run.serving]
     if hardware.memory_class == "DDR":
         return "CPU"
     if run.labels.get("kind") == "serving":

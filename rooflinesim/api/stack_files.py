@@ -58,6 +58,7 @@ def stack_files(
     base = known_stack("generic")
     band_weights = np.where(data.queued, 1.0, data.weights)
     files: dict[str, dict[str, Any]] = {}
+    unknown_waits: dict[str, Any] = {}
     for engine in ("generic", *fitted.engines):
         is_class = engine == "generic"
         mine = np.ones(used.size, dtype=bool) if is_class else table.engines == engine
@@ -72,6 +73,8 @@ def stack_files(
         if is_class:
             if "engine" in left:
                 whole["bands"] = bands(left["engine"], kinds, band_weights, "of engines left out of the fit")
+                # Engines without first tokens of their own wait as unknown ones do.
+                unknown_waits = {name: one for name, one in whole["bands"].items() if name == "first_token"}
         else:
             whole["source"] = f"{count} published runs of {engine} ({source}); {_leaves(numbers)} constants differ"
             whole["fitted_on"] = sorted(
@@ -84,6 +87,8 @@ def stack_files(
             if "gpu" in left:
                 weights = np.where(mine, band_weights, 0.0) if count >= OWN_TRANSFER_BANDS else band_weights
                 other = bands(left["gpu"], kinds, weights, "of devices left out of the fit")
+                if engine not in waitings:
+                    other = {**other, **unknown_waits}
                 whole["transfer_bands"] = enclosing(other, whole.get("bands", {}))
         files[engine] = whole
     return files

@@ -49,29 +49,32 @@ TWIN = 1.2
 def _distinct(runs: Sequence[MeasuredRun]) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
     """Runs without repeats, and without those that did less work per token than another run of the same setup.
 
-    Tables of serving benchmarks do not say whether multi-token prediction was on. Of two times per token of one setup
-    that are further apart than noise, only the longest can be that of plain decoding.
+    Tables of serving benchmarks do not say whether multi-token prediction was on. More requests at once never
+    shorten a step: a time per token that is further below one of as many or fewer requests than noise explains
+    cannot be that of plain decoding.
     """
     setups: dict[tuple[object, ...], list[MeasuredRun]] = defaultdict(list)
     for run in runs:
-        setup = (run.device, run.engine, run.model, run.weights, run.layout, run.serving, run.batch)
+        setup = (run.device, run.engine, run.model, run.weights, run.layout, run.serving)
         setups[*setup, run.prompt, run.output].append(run)
     kept, skipped = [], []
     for same in setups.values():
-        slowest = max(run.time for run in same)
-        seen: dict[float, str] = {}
+        seen: dict[tuple[float, float], str] = {}
         for run in same:
-            if run.time in seen:
-                skipped.append(Skipped(id=run.id, reason=f"the same measurement as {seen[run.time]}"))
-            elif "first_token" not in run.serving and slowest > TWIN * run.time:
+            slowest = max((other for other in same if other.batch <= run.batch), key=lambda other: other.time)
+            if (run.batch, run.time) in seen:
+                first = seen[run.batch, run.time]
+                skipped.append(Skipped(id=run.id, reason=f"the same measurement as {first}"))
+            elif "first_token" not in run.serving and slowest.time > TWIN * run.time:
+                requests = "as many" if slowest.batch == run.batch else "fewer"
                 reason = (
-                    f"the same setup also took {slowest / run.time:.2f} times as long:"
+                    f"the same setup with {requests} requests also took {slowest.time / run.time:.2f} times as long:"
                     " multi-token prediction was probably on, which the table does not say"
                 )
                 skipped.append(Skipped(id=run.id, reason=reason))
             else:
                 kept.append(run)
-            seen[run.time] = run.id
+            seen[run.batch, run.time] = run.id
     return tuple(kept), tuple(skipped)
 
 
@@ -189,8 +192,9 @@ def serving_layout(row: Mapping[str, str], phase: Phase) -> tuple[Layout, str]:
 def _spread(row: Mapping[str, str], layout: Layout, is_disaggregated: bool) -> tuple[Layout, float]:
     """Requests in flight, of all replicas together, and the layout with the replicas that they are spread over.
 
-    The id says how many ran, else the batch of each attention rank. An aggregated row whose id names several times
-    as many as its batch holds ran on as many replicas.
+    The id says how many ran, else the batch of each attention rank. Where an aggregated row's id names several times
+    as many as its batch holds, they ran on as many replicas, or, if the row leaves the attention ranks open and they
+    are the tensor ranks, attention was data parallel.
 
     Raises
     ------
@@ -207,7 +211,9 @@ def _spread(row: Mapping[str, str], layout: Layout, is_disaggregated: bool) -> t
     if named:
         requests = float(named[1])
         replicas = requests / (batch * ranks) if batch and not is_disaggregated else 1.0
-        if replicas > 1 and replicas.is_integer():
+        if replicas == layout.tensor > 1 and number(row.get("attention_dp_size")) is None:
+            layout = dataclasses.replace(layout, tensor=1, data=layout.tensor)
+        elif replicas > 1 and replicas.is_integer():
             layout = dataclasses.replace(layout, replicas=int(replicas))
         return layout, requests
     if batch is None or batch < 1:

@@ -62,6 +62,8 @@ def groups_of(found: Comparison) -> dict[str, np.ndarray]:
         mine = is_table & (regime == f"serving, {kind}") & (mode == "agg")
         chosen[f"serving tables, {kind}, decode-dominant"] = mine & (phase == "decode-dominant")
         chosen[f"serving tables, {kind}, all"] = mine
+    chosen["serving tables, throughput"] = is_table & (mode == "agg") & np.char.startswith(regime, "throughput")
+    chosen["serving tables, first token"] = is_table & (regime == "first token, queued")
     chosen["serving tables, disaggregated"] = is_table & (mode == "disagg") & np.char.startswith(regime, "serving")
     return chosen
 
@@ -81,9 +83,10 @@ def fitted_scores(data: Path) -> dict[str, Score]:
 def nested_coverage(data: Path, found: Comparison, left_out: str) -> dict[str, float]:
     """Share of left-out runs inside the band that the other groups' left-out residuals give."""
     runs = run_data(read_all(run_files(data)))
+    found = found.rows(~np.char.startswith(found.labels["regime"].astype(str), "throughput"))
     place = {run.id: index for index, run in enumerate(runs.runs)}
     at = np.array([place[one] for one in found.ids])
-    kinds, weights = band_kinds(runs)[at], runs.weights[at]
+    kinds, weights = band_kinds(runs)[at], np.where(runs.queued, 1.0, runs.weights)[at]
     names = group_names(runs, left_out)[at]
     ratios = found.measured / found.predicted
     inside = np.full(ratios.size, np.nan)
@@ -213,7 +216,9 @@ runs on devices that were left out, with bands from the other devices. *Roofline
 {step_table(fitted, left, coverage)}
 
 Rows are published runs (gpt-fast, LMDeploy, TensorRT-LLM, llama.cpp, exllamav2, AutoAWQ, vLLM, SGLang and others), and,
-where they say so, tables of serving benchmarks (time per output token at a concurrency, prompts of others inside).
+where they say so, tables of serving benchmarks: time per output token at a concurrency, prompts of others inside;
+output tokens per second, which follow from both times of a row; time to the first token of servers that are not
+disaggregated, whose clients start all at once or not, which the tables do not say.
 {lines}
 
 Kernels timed alone: [kernel-accuracy.md](kernel-accuracy.md). Speculation: `python benchmarks/speculation_fit.py`.

@@ -12,6 +12,7 @@ import numpy as np
 from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.requests import LOOPED, request_time
 from rooflinesim.api.measured import compared, known_hardware, known_stack, timed_runs
+from rooflinesim.api.served_throughput import with_throughput
 from rooflinesim.config.labels import device_reading
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.validation.published import MeasuredRun, measured_runs
@@ -187,11 +188,12 @@ def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, in
 
 
 def comparison_of(data: RunData, predicted: np.ndarray) -> Comparison:
-    """Runs beside given predictions, for scoring; without bands."""
+    """Runs beside given predictions, for scoring, and the throughput that they make; without bands."""
     whole = compared(data.runs, known_stack("ideal"))
     order = {name: index for index, name in enumerate(run.id for run in data.runs)}
     taken = np.array([order[name] for name in whole.ids])
-    return dataclasses.replace(whole, predicted=predicted[taken], low=predicted[taken], high=predicted[taken])
+    times = dataclasses.replace(whole, predicted=predicted[taken], low=predicted[taken], high=predicted[taken])
+    return with_throughput(times, data.runs)
 
 
 def read_all(paths: Sequence[Path]) -> list[Table]:

@@ -15,9 +15,9 @@ HEADER = (
 AGGREGATED = "a_c16_1,vllm,0.15,meta-llama/Llama-3.1-70B,h100_sxm,fp8,agg,1024,512,16,4,1,,1,1,,,,,,,,120,14"
 
 
-def runs_of(tmp_path: Path, *lines: str):
+def runs_of(tmp_path: Path, *lines: str, more: str = ""):
     file = tmp_path / "serving.csv"
-    file.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    file.write_text("\n".join([HEADER + more, *lines]) + "\n", encoding="utf-8")
     return serving_runs(read_table(file))
 
 
@@ -52,6 +52,26 @@ def test_decode_workers_of_a_disaggregated_row_share_its_requests(tmp_path: Path
     assert "decode workers" in skipped[0].reason
 
 
+def test_the_first_token_of_a_disaggregated_row_is_made_by_the_prefill_workers(tmp_path: Path) -> None:
+    line = "d_c256_1,sglang,0.5,deepseek-ai/DeepSeek-V3,b200_sxm,fp8,disagg,1024,1024,,,,,,,2,,8,1,1,8,1,900,30,4,4"
+    (rest, first), _ = runs_of(tmp_path, line, more=",prefill_num_workers,prefill_tp_size")
+    assert (rest.batch, rest.layout.tensor, rest.layout.replicas) == (128, 8, 2)
+    assert (first.batch, first.layout.tensor, first.layout.replicas) == (64, 4, 4)
+    assert first.serving == "disaggregated_first_token"
+
+
+def test_a_concurrency_of_several_batches_was_spread_over_replicas(tmp_path: Path) -> None:
+    line = AGGREGATED.replace("a_c16_1", "a_c128_1").replace(",16,4,1,,", ",16,4,1,1,")
+    (run, _), _ = runs_of(tmp_path, line)
+    assert (run.batch, run.layout.replicas, run.layout.tensor) == (16, 8, 4)
+
+
+def test_attention_ranks_that_a_row_leaves_open_follow_from_its_batch(tmp_path: Path) -> None:
+    line = "e_c448_1,trtllm,1.3,deepseek-ai/DeepSeek-V3,b200_sxm,fp4,agg,4000,1000,56,8,1,,1,8,,,,,,,,,21"
+    (run,), _ = runs_of(tmp_path, line)
+    assert (run.batch, run.layout.data, run.layout.tensor, run.layout.expert) == (448, 8, 1, 8)
+
+
 def test_the_faster_of_two_times_of_one_setup_is_not_plain_decoding(tmp_path: Path) -> None:
     fast = AGGREGATED.replace("a_c16_1", "a_c16_2").replace(",120,14", ",,9")
     close = AGGREGATED.replace("a_c16_1", "a_c16_3").replace(",120,14", ",,13")
@@ -59,9 +79,18 @@ def test_the_faster_of_two_times_of_one_setup_is_not_plain_decoding(tmp_path: Pa
     runs, skipped = runs_of(tmp_path, AGGREGATED, fast, close, again)
     assert {run.id for run in runs} == {"a_c16_1:tpot", "a_c16_1:ttft", "a_c16_3:tpot"}
     assert {one.id: one.reason.split(":")[0] for one in skipped} == {
-        "a_c16_2:tpot": "the same setup also took 1.56 times as long",
+        "a_c16_2:tpot": "the same setup with as many requests also took 1.56 times as long",
         "a_c16_4:tpot": "the same measurement as a_c16_1",
     }
+
+
+def test_more_requests_at_once_do_not_shorten_a_plain_step(tmp_path: Path) -> None:
+    more = AGGREGATED.replace("a_c16_1", "a_c64_2").replace(",512,16,", ",512,64,").replace(",120,14", ",,10")
+    fewer = AGGREGATED.replace("a_c16_1", "a_c8_3").replace(",512,16,", ",512,8,").replace(",120,14", ",,9")
+    runs, (skipped,) = runs_of(tmp_path, AGGREGATED, more, fewer)
+    assert {run.id for run in runs} == {"a_c16_1:tpot", "a_c16_1:ttft", "a_c8_3:tpot"}
+    assert skipped.id == "a_c64_2:tpot"
+    assert "fewer requests also took 1.40 times as long" in skipped.reason
 
 
 @pytest.mark.parametrize(
@@ -72,6 +101,7 @@ def test_the_faster_of_two_times_of_one_setup_is_not_plain_decoding(tmp_path: Pa
         ((",120,14", ",120,-14"), "tpot_ms '-14' is no positive number"),
         ((",120,14", ",,"), "neither tpot_ms nor ttft_ms"),
         ((",16,4,1,", ",16,0,1,"), "tp_size '0' is no number of devices"),
+        (("a_c16_1", "a_c_1"), "the id leaves the concurrency empty"),
         (("a_c16_1", "a"), None),
     ],
 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.requests import LOOPED, request_time
-from rooflinesim.api.measured import compared, known_hardware, known_stack, timed_runs
+from rooflinesim.api.measured import compared, known_hardware, known_stack, model_name, timed_runs
 from rooflinesim.api.served_throughput import with_throughput
 from rooflinesim.config.labels import device_reading
 from rooflinesim.errors import UnsupportedError
@@ -90,7 +90,7 @@ def run_data(tables: Sequence[Table]) -> RunData:
         if table.kind == "deployments":
             found, bad = measured_runs(table)
         elif table.kind == "serving":
-            found, bad = serving_runs(table)
+            found, bad = serving_runs(table, model_name)
         else:
             continue
         runs.extend(found)

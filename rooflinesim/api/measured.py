@@ -63,6 +63,14 @@ def stack_name(run: MeasuredRun) -> str:
     return engine_reading(run.engine, run.year).name
 
 
+def model_name(label: str) -> str:
+    """Name of the model that a label stands for, or the label where it stands for none."""
+    try:
+        return known_model(model_reading(label).name).name
+    except RooflinesimError:
+        return label
+
+
 def timed_runs(runs: Sequence[MeasuredRun], base: Stack) -> tuple[list[TimedRun], list[MeasuredRun], list[Skipped]]:
     """Runs with the forward passes behind them, on a stack's switches; those that cannot be laid out are skipped."""
     timed, kept, skipped = [], [], []

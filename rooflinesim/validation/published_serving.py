@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from rooflinesim.analysis.comparison import Skipped
@@ -26,8 +26,13 @@ _PRECISIONS = {
 """Number formats by the table's precision, with what was assumed."""
 
 
-def serving_runs(table: Table) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
-    """Times per output token and to the first token of a table of serving benchmarks; rows that are none, with why."""
+def serving_runs(
+    table: Table, model_name: Callable[[str], str] = str
+) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
+    """Times per output token and to the first token of a table of serving benchmarks; rows that are none, with why.
+
+    `model_name` says which model a label stands for: fine-tuned models do the same work as the one that they are of.
+    """
     runs: list[MeasuredRun] = []
     skipped = list(table.skipped)
     for row in table.rows:
@@ -35,7 +40,7 @@ def serving_runs(table: Table) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, 
             runs.extend(_runs(row))
         except UnsupportedError as error:
             skipped.append(Skipped(id=row["id"], reason=str(error)))
-    kept, repeated = _distinct(runs)
+    kept, repeated = _distinct(runs, model_name)
     return kept, (*skipped, *repeated)
 
 
@@ -46,7 +51,9 @@ TWIN = 1.2
 """Ratio of two times of one setup from which they are not the same work [1]."""
 
 
-def _distinct(runs: Sequence[MeasuredRun]) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
+def _distinct(
+    runs: Sequence[MeasuredRun], model_name: Callable[[str], str]
+) -> tuple[tuple[MeasuredRun, ...], tuple[Skipped, ...]]:
     """Runs without repeats, and without those that did less work per token than another run of the same setup.
 
     Tables of serving benchmarks do not say whether multi-token prediction was on. More requests at once never
@@ -55,7 +62,7 @@ def _distinct(runs: Sequence[MeasuredRun]) -> tuple[tuple[MeasuredRun, ...], tup
     """
     setups: dict[tuple[object, ...], list[MeasuredRun]] = defaultdict(list)
     for run in runs:
-        setup = (run.device, run.engine, run.model, run.weights, run.layout, run.serving)
+        setup = (run.device, run.engine, model_name(run.model), run.weights, run.layout, run.serving)
         setups[*setup, run.prompt, run.output].append(run)
     kept, skipped = [], []
     for same in setups.values():

@@ -1,9 +1,11 @@
 """Rows of serving benchmarks read as facts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rooflinesim.api.measured import model_name
 from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.tables import read_table
 
@@ -15,10 +17,10 @@ HEADER = (
 AGGREGATED = "a_c16_1,vllm,0.15,meta-llama/Llama-3.1-70B,h100_sxm,fp8,agg,1024,512,16,4,1,,1,1,,,,,,,,120,14"
 
 
-def runs_of(tmp_path: Path, *lines: str, more: str = ""):
+def runs_of(tmp_path: Path, *lines: str, more: str = "", model_name: Callable[[str], str] = str):
     file = tmp_path / "serving.csv"
     file.write_text("\n".join([HEADER + more, *lines]) + "\n", encoding="utf-8")
-    return serving_runs(read_table(file))
+    return serving_runs(read_table(file), model_name)
 
 
 def test_a_row_holds_a_time_per_token_and_one_to_the_first(tmp_path: Path) -> None:
@@ -91,6 +93,18 @@ def test_more_requests_at_once_do_not_shorten_a_plain_step(tmp_path: Path) -> No
     assert {run.id for run in runs} == {"a_c16_1:tpot", "a_c16_1:ttft", "a_c8_3:tpot"}
     assert skipped.id == "a_c64_2:tpot"
     assert "fewer requests also took 1.40 times as long" in skipped.reason
+
+
+def test_a_fine_tuned_model_does_the_same_work_as_the_one_that_it_is_of(tmp_path: Path) -> None:
+    line = "f_c8_1,trtllm,1.2,deepseek-ai/DeepSeek-V3,b200_sxm,fp4,agg,1024,1024,8,8,1,1,8,1,,,,,,,,,9"
+    tuned = line.replace("f_c8_1", "g_c8_1").replace("DeepSeek-V3", "DeepSeek-R1")
+    quick = tuned.replace("g_c8_1", "h_c8_1").replace(",,9", ",,6")
+    runs, skipped = runs_of(tmp_path, line, tuned, quick, model_name=model_name)
+    assert [run.id for run in runs] == ["f_c8_1:tpot"]
+    assert [one.reason.split(":")[0] for one in skipped] == [
+        "the same measurement as f_c8_1",
+        "the same setup with as many requests also took 1.50 times as long",
+    ]
 
 
 @pytest.mark.parametrize(

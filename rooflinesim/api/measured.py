@@ -42,7 +42,9 @@ def deployment_of(run: MeasuredRun, stack: Stack) -> Deployment:
     hardware: Hardware = known_hardware(device_reading(run.device).name)
     model: Model = known_model(model_reading(run.model).name)
     weights = run.weights
-    if weights == "nvfp4" and any(group.latent_attention for group in model.layers):
+    if weights == "nvfp4" and model.checkpoint.experts == "mxfp4":
+        weights = None  # fp4 of a checkpoint that is of four bits already
+    elif weights == "nvfp4" and any(group.latent_attention for group in model.layers):
         weights = "nvfp4,attention=bf16"
     if weights == "bf16" and "bf16" not in hardware.dense_flop_rate:
         weights = "fp16"

@@ -22,6 +22,7 @@ _PRECISIONS = {
     "fp4": ("nvfp4", ""),
     "nvfp4": ("nvfp4", ""),
     "int4": (None, "int4 is read as the checkpoint's own format"),
+    "mxfp4": (None, "mxfp4 is read as the checkpoint's own format"),
 }
 """Number formats by the table's precision, with what was assumed."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rooflinesim.api.measured import model_name
+from rooflinesim.api.measured import deployment_of, known_stack, model_name
 from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.tables import read_table
 
@@ -105,6 +105,13 @@ def test_a_fine_tuned_model_does_the_same_work_as_the_one_that_it_is_of(tmp_path
         "the same measurement as f_c8_1",
         "the same setup with as many requests also took 1.50 times as long",
     ]
+
+
+def test_four_bits_of_a_checkpoint_that_has_them_are_its_own(tmp_path: Path) -> None:
+    line = AGGREGATED.replace("meta-llama/Llama-3.1-70B", "openai/gpt-oss-120b").replace(",fp8,", ",fp4,")
+    (run, _), _ = runs_of(tmp_path, line)
+    precision = deployment_of(run, known_stack("vllm")).precision
+    assert (precision.experts.name, precision.attention.name) == ("mxfp4", "bf16")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The scoreboard of docs/accuracy.md: predictions beside every measurement at hand, fitted and transferred.
 
 Run: python benchmarks/accuracy.py [DATA_FOLDER]. It writes docs/accuracy.md and tests/golden/accuracy.json, and takes
-about a quarter of an hour, nearly all of it for fits that leave something out; --fitted skips those.
+about a quarter of an hour, nearly all of it for fits that leave something out; --fitted skips those, and keeps what the
+last full run found.
 DATA_FOLDER holds e2e/decode.csv, e2e/decode_grid.csv and kernels/.
 """
 
@@ -10,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -121,7 +123,17 @@ def transferred_scores(data: Path) -> tuple[dict[str, dict[str, Score]], dict[st
     return scores, coverage
 
 
-def pair(one: Score | None) -> str:
+def recorded_scores() -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """What the last full run found for runs that were left out."""
+    whole = json.loads(RECORD.read_text(encoding="utf-8"))
+    scores = {
+        kind: {name: SimpleNamespace(mape=mape, median_ape=median) for name, (mape, median) in found.items()}
+        for kind, found in whole["left_out"].items()
+    }
+    return scores, whole["coverage"]
+
+
+def pair(one: Any) -> str:
     return "-" if one is None else f"{100 * one.mape:.1f} / {100 * one.median_ape:.1f}"
 
 
@@ -131,7 +143,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def step_table(
-    fitted: Mapping[str, Score], left: Mapping[str, Mapping[str, Score]], coverage: Mapping[str, float]
+    fitted: Mapping[str, Score], left: Mapping[str, Mapping[str, Any]], coverage: Mapping[str, float]
 ) -> str:
     headers = [
         "kind",
@@ -253,7 +265,7 @@ def main() -> None:
     if not run_files(data)[0].is_file():
         sys.exit(f"no e2e/decode.csv in {data}; name the data folder")
     fitted = fitted_scores(data)
-    left, coverage = ({}, {}) if "--fitted" in sys.argv else transferred_scores(data)
+    left, coverage = recorded_scores() if "--fitted" in sys.argv else transferred_scores(data)
     DOCUMENT.write_text(document(data, fitted, left, coverage), encoding="utf-8")
     RECORD.write_text(json.dumps(record(fitted, left, coverage), indent=1) + "\n", encoding="utf-8")
 

@@ -52,28 +52,37 @@ class RunData:
 
     @functools.cached_property
     def queued(self) -> np.ndarray:
-        """Whether each run is a first token of a closed loop; shape (runs,)."""
+        """Whether each run is a first token of a closed loop on devices that decode too; shape (runs,)."""
         return np.array([run.serving == "queued_first_token" for run in self.runs])
+
+    @functools.cached_property
+    def looped(self) -> np.ndarray:
+        """Whether each run is a first token that waits for those of others; shape (runs,)."""
+        return np.array([run.serving in LOOPED for run in self.runs])
 
     def first_token_times(
         self, fitted: StackFit, used: np.ndarray, known: np.ndarray | None = None
     ) -> tuple[np.ndarray, dict[str, Waiting]]:
-        """Times to the first token of closed loops [s] shape (queued runs,), and the constants of waiting behind them.
+        """Times to first tokens that wait for others [s] shape (looped runs,), and the constants behind them.
 
-        Those are fitted to the runs used, each engine's own where it has enough, with the constants of steps as given.
+        Those are fitted to the queued runs among the used, each engine's own where it has enough, with the constants
+        of steps as given.
         """
-        logarithms, engines = fitted.logarithms(self.table.engines), self.table.engines[self.queued]
-        # The decode step of a first token is one of all requests that run.
+        logarithms, mine = fitted.logarithms(self.table.engines), self.looped
+        # Memory bounds how many run beside each other; the decode step of a first token is one of all of them.
         running = [
-            float(one.parts[1].step.batch) for one, is_one in zip(self.table.runs, self.queued, strict=True) if is_one
+            float(one.parts[1].step.batch) if is_queued else run.batch
+            for one, run, is_queued in zip(self.table.runs, self.runs, self.queued, strict=True)
+            if run.serving in LOOPED
         ]
         waits = Waits(
-            measured=self.table.measured[self.queued],
-            alone=self.table.predicted(logarithms, known)[self.queued],
-            prompt=self.table.prompt_time(logarithms, known)[self.queued],
+            measured=self.table.measured[mine],
+            alone=self.table.predicted(logarithms, known)[mine],
+            prompt=self.table.prompt_time(logarithms, known)[mine],
             others=np.maximum(np.array(running) - 1.0, 0.0),
         )
-        waitings = fitted_waitings(waits, engines, used[self.queued])
+        engines = self.table.engines[mine]
+        waitings = fitted_waitings(waits, engines, (used & self.queued)[mine])
         return waited_times(waits, engines, waitings), waitings
 
 
@@ -180,7 +189,7 @@ def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, in
         weights = np.where(out, 0.0, data.weights)[used]
         fitted = fit_stacks(table, weights, known=None if known is None else known[used])
         times = data.table.predicted(fitted.logarithms(data.table.engines), known)
-        times[data.queued], _ = data.first_token_times(fitted, ~out, known)
+        times[data.looped], _ = data.first_token_times(fitted, ~out, known)
         predicted[out] = times[out]
         if report:
             report(done + 1, len(groups))

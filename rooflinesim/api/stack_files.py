@@ -52,7 +52,7 @@ def stack_files(
     """
     kinds, table, used = band_kinds(data), data.table, data.weights > 0
     times = table.predicted(fitted.logarithms(table.engines))
-    times[data.queued], waitings = data.first_token_times(fitted, np.ones(used.size, dtype=bool))
+    times[data.looped], waitings = data.first_token_times(fitted, np.ones(used.size, dtype=bool))
     ratios = table.measured / times
     left = {name: table.measured / predicted for name, predicted in transferred.items()}
     base = known_stack("generic")

@@ -1,8 +1,12 @@
 """What first tokens wait for: constants that made the times are found again, by engine and for all."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from rooflinesim.api.calibrate import read_all, run_data
+from rooflinesim.api.stack_files import stack_files
 from rooflinesim.validation.waiting_fit import FEWEST_WAITS, Waits, fitted_waiting, fitted_waitings, waited_times
 
 REQUESTS = np.tile([1.0, 4.0, 16.0, 64.0, 128.0], 8)
@@ -50,3 +54,32 @@ def test_an_engine_with_few_first_tokens_takes_the_constants_of_all() -> None:
     found = fitted_waitings(waits, engines, np.ones(engines.size, dtype=bool))
     assert set(found) == {"generic", "many"}
     assert np.isfinite(waited_times(waits, engines, found)).all()
+
+
+def test_calibrate_writes_what_first_tokens_wait_for_with_its_source(tmp_path: Path) -> None:
+    header = (
+        "id,backend,model_path,gpu,precision,mode,isl,osl,batch_size,tp_size,pp_size,attention_dp_size,moe_tp_size,"
+        "moe_ep_size,ttft_ms,tpot_ms"
+    )
+    lines = [
+        f"r_c{batch}_{prompt}_{ranks},vllm,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,bf16,agg,{prompt},256,{batch},"
+        f"{ranks},1,1,1,1,100,{8 + batch / 10}"
+        for batch in (1, 4, 16, 64)
+        for prompt in (512, 1024, 2048)
+        for ranks in (1, 2)
+    ]
+    file = tmp_path / "serving.csv"
+    file.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    data = run_data(read_all([file]))
+    fitted = data.fitted()
+    logarithms = fitted.logarithms(data.table.engines)
+    batch = np.array([run.batch for run in data.runs])
+    waited = 0.1 + 0.2 * (batch - 1) * data.table.prompt_time(logarithms)
+    data.table.measured = np.where(data.queued, waited, 0.0) + data.table.predicted(logarithms)
+    made = stack_files(data, fitted, {}, "made up")["vllm"]
+    assert float(made["admission_time"].removesuffix(" ms")) == pytest.approx(100, rel=0.08)
+    assert made["waiting_share"] == pytest.approx(0.2, rel=0.07)
+    assert made["sources"]["waiting_share"] == (
+        "least absolute deviations of 24 first tokens of closed loops (made up)"
+    )
+    assert made["bands"]["first_token"]["low"] == pytest.approx(0.98, abs=0.05)

@@ -121,9 +121,8 @@ def drafts_at(target: Deployment, scenario: Scenario, load: Load, point: Point) 
         return None, []
     drafting = drafting_of(asked, target.model)
     speculation = speculation_of(target, drafting, batch=8.0, context=load.mean_context, longest=length)
-    drafts = Drafts(
-        speculation=speculation, acceptance=acceptance_of(asked, point.get("acceptance_rate", 0.0)), draft_length=length
-    )
+    kept = acceptance_of(asked, point.get("acceptance_rate", 0.0), length)
+    drafts = Drafts(speculation=speculation, acceptance=kept, draft_length=length)
     return drafts, drafting_notes(speculation, drafting)
 
 

@@ -51,7 +51,7 @@ class Engine(Noun):
         """The engine at one end of its band."""
         decode = self.decode_low if side == "low" else self.decode_high
         factor = self.prompts.low if side == "low" else self.prompts.high
-        times = ("engine_time", "queue_time", "first_token_time")
+        times = ("engine_time", "queue_time", "first_token_time", "longest_step")
         return dataclasses.replace(
             self,
             decode_time=decode * self.decode_time,

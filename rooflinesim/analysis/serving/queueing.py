@@ -165,17 +165,14 @@ def clearing_time(requests_per_s: Array, prompt_time: Array, squared_time: Array
     return np.asarray(behind * prompt_time / (1.0 - load))
 
 
-def interruption_variance(
-    requests_per_s: Array, time: Array, prompt_time: Array, squared_time: Array, *, is_whole: bool = True
-) -> np.ndarray:
+def interruption_variance(requests_per_s: Array, time: Array, prompt_time: Array, squared_time: Array) -> np.ndarray:
     r"""Variance of how long prompts interrupt decoding that takes a time by itself [s^2].
 
     Interruptions come as a Poisson process, each a busy period of the queue of prompts:
-    :math:`\lambda t E[S^2] / (1 - \rho)^3`. Prompts in chunks let tokens through, and come one by one:
-    :math:`1 - \rho` to the first power.
+    :math:`\lambda t E[S^2] / (1 - \rho)^3`.
     """
     load = np.minimum(requests_per_s * np.asarray(prompt_time), 1.0 - 1e-9)
-    return np.asarray(requests_per_s * time * squared_time / (1.0 - load) ** (3 if is_whole else 1))
+    return np.asarray(requests_per_s * time * squared_time / (1.0 - load) ** 3)
 
 
 def mixture_quantile(means: np.ndarray, deviations: np.ndarray, probability: float) -> np.ndarray:

@@ -188,25 +188,32 @@ def _open_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     tpot = running / (rate * decoded) if is_decoding else slowed[:, 0]
     found = _first_token(engine, fleet, rate, running, shares[:, -1] + beyond, place_wait)
     full = np.where(is_stable, 0.0, np.inf)
-    rates_full = engine.cap / (saturating / fleet.replicas * decoded) if is_decoding else slowed[:, -1]
+    # Where prompts are read elsewhere, too slowly, decoding goes on at what they let through.
+    is_full = engine.bound != "prefill"
+    at_limit = engine.cap / (saturating / fleet.replicas * decoded) if is_decoding else slowed[:, -1]
+    overloaded = ~is_stable & is_full
     by_token = np.cumsum(weights, axis=1) / np.maximum(running, 1e-300)[:, np.newaxis]
+    longest = np.full(rate.shape, np.inf)
+    if not fleet.is_disaggregated and np.isfinite(engine.prompts.longest_step[0]):
+        longest = _beside(engine.prompts.longest_step, running)
     for name, share in QUANTILES.items():
         place = np.maximum(np.argmax(by_token >= share - 1e-12, axis=1), 1)
         parts = (
             slowed[np.arange(rate.size), place - 1] - tpot,
             _interrupted(engine, load, rate, running, share) if is_decoding else 0.0 * tpot,
         )
-        found[f"tpot_{name}"] = np.where(is_stable, tpot + _together(parts), rates_full)
+        most = np.maximum(longest, tpot)
+        found[f"tpot_{name}"] = np.where(overloaded, at_limit, np.minimum(tpot + _together(parts), most))
         found[f"ttft_{name}"] = found[f"ttft_{name}"] + full
     chance = np.cumsum(shares, axis=1)
     place = np.where(chance[:, -1] < 0.95, engine.cap, np.argmax(chance >= 0.95, axis=1))
-    tpot = np.where(is_stable, tpot, rates_full)
+    tpot = np.where(overloaded, at_limit, tpot)
     ttft = found["ttft_mean"] + full
     return {
         **_common(engine, fleet, load, served),
         **found,
-        "running": np.where(is_stable, running, engine.cap if engine.bound != "prefill" else running),
-        "running_p95": np.where(is_stable, place, engine.cap),
+        "running": np.where(overloaded, engine.cap, running),
+        "running_p95": np.where(overloaded, engine.cap, place),
         "tpot_mean": tpot,
         "ttft_mean": ttft,
         "users": served * (ttft + decoded * tpot),
@@ -275,7 +282,7 @@ def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarr
     squared = prompt**2 * (1.0 + engine.prompts.spread)
     step = _beside(np.concatenate([engine.decode_time[:1], engine.decode_time]), running)
     clearing = clearing_time(rate, prompt, squared) if engine.reads_whole else 0.0 * rate
-    variance = interruption_variance(rate, step, prompt, squared, is_whole=engine.reads_whole)[:, np.newaxis] * tokens
+    variance = interruption_variance(rate, step, prompt, squared)[:, np.newaxis] * tokens
     deviations = np.sqrt(variance + clearing[:, np.newaxis] ** 2) / tokens
     means = clearing[:, np.newaxis] / tokens
     return mixture_quantile(means, deviations, share) - clearing / load.decoded_tokens

@@ -166,14 +166,16 @@ class PromptTimes(Noun):
     """What the prompt of one request takes beside 0, 1, 2, ... running requests, arrays of shape (batches + 1,).
 
     `engine_time` is what it adds to the engine's work, `queue_time` after how long the next prompt can start,
-    `first_token_time` how long it takes itself from its start on: means over the lengths of prompts. `spread` is the
-    squared coefficient of variation of them, `quantiles` their 50, 95 and 99 % points over the mean. `low` and `high`
-    are the factors of the band.
+    `first_token_time` how long it takes itself from its start on: means over the lengths of prompts. `longest_step` is
+    that of a step with a chunk, infinite for whole prompts, which stop decoding for as long as they come. `spread` is
+    the squared coefficient of variation of the times, `quantiles` their 50, 95 and 99 % points over the mean. `low` and
+    `high` are the factors of the band.
     """
 
     engine_time: np.ndarray = quantity("s")
     queue_time: np.ndarray = quantity("s")
     first_token_time: np.ndarray = quantity("s")
+    longest_step: np.ndarray = quantity("s")
     spread: float = quantity("1")
     quantiles: np.ndarray = quantity("1")
     low: float = quantity("1")
@@ -226,6 +228,7 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         engine_time=nothing,
         queue_time=nothing,
         first_token_time=nothing,
+        longest_step=nothing + np.inf,
         spread=float(np.var(whole[: kinds.size])) / mean**2,
         quantiles=whole[kinds.size : -1] / mean,
         low=low,
@@ -243,8 +246,10 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     alone = drafted + longer * float(np.sum(prompt_work(deployment, chunks)))
     timed = timed_batches(decode.time.size)
     rows = timed * decode.rows
-    taken = np.clip(chunk - rows, 1.0, new)
+    budget = np.maximum(chunk - rows, 1.0)
+    taken = np.minimum(budget, new)
     steps = new / taken
+    whole_steps = np.mean(np.ceil(kinds[:, np.newaxis] * (1.0 - cached) / budget), axis=0)
     plain, mixed = np.split(
         row_time(deployment, np.concatenate([rows, rows + taken]), np.concatenate([rows, rows + 1.0])), 2
     )
@@ -260,7 +265,8 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         law,
         engine_time=at_every_batch(alone, added),
         queue_time=at_every_batch(alone, added + steps * step),
-        first_token_time=at_every_batch(alone, added + np.ceil(steps) * step),
+        first_token_time=at_every_batch(alone, added + whole_steps * step),
+        longest_step=at_every_batch(alone, added / steps + step),
     )
 
 

@@ -78,7 +78,7 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
             spread=found.spread,
             verdict=found.noise.verdict,
         ),
-        intervals=intervals(found.kernels, base) if has_intervals else {},
+        intervals=intervals(found.kernels, base, kernels) if has_intervals else {},
     )
     hardware = dataclasses.replace(base, calibration=calibration)
     bands = step_bands(hardware, errors, found)
@@ -133,10 +133,13 @@ def _on_chip_bandwidth(found: "Measured", base: Hardware) -> float | None:
     return max(inside) if inside else None
 
 
-def fitted_kernels(ops: Sequence[TimedOp], base: Hardware) -> dict[str, MeasuredKernels]:
-    """Laws by number format."""
+def fitted_kernels(
+    ops: Sequence[TimedOp], base: Hardware, start: Mapping[str, MeasuredKernels] | None = None
+) -> dict[str, MeasuredKernels]:
+    """Laws by number format; near ones to start from make the fits quick."""
+    near = start or {}
     forms = dict.fromkeys(one.form for one in ops)
-    return {form: kernels_of([one for one in ops if one.form == form], base) for form in forms}
+    return {form: kernels_of([one for one in ops if one.form == form], base, near.get(form)) for form in forms}
 
 
 def with_experts(
@@ -180,14 +183,14 @@ def _machine(base: Hardware, kernels: Mapping[str, MeasuredKernels]) -> Any:
     return machine_of(asked)
 
 
-def intervals(ops: Sequence[TimedOp], base: Hardware) -> dict[str, Interval]:
+def intervals(ops: Sequence[TimedOp], base: Hardware, near: Mapping[str, MeasuredKernels]) -> dict[str, Interval]:
     """Where each constant of the laws lies in 95 of 100 repetitions with rounds drawn anew."""
     rounds = sorted({number for one in ops for number, _ in one.times})
     drawn = np.random.default_rng(0)
     values: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
         chosen = [int(number) for number in drawn.choice(rounds, len(rounds))]
-        for form, own in fitted_kernels([one.of_rounds(chosen) for one in ops], base).items():
+        for form, own in fitted_kernels([one.of_rounds(chosen) for one in ops], base, near).items():
             for name, value in constants_of(form, own).items():
                 values.setdefault(name, []).append(value)
     return {

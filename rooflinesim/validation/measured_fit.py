@@ -60,8 +60,8 @@ def _columns(ops: Sequence[TimedOp], hardware: Hardware) -> tuple[np.ndarray, np
     return memory, compute, np.array([one.time for one in ops])
 
 
-def measured_gemm(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredGemm:
-    """Law and samples of products with weights of one format.
+def measured_gemm(ops: Sequence[TimedOp], hardware: Hardware, start: MeasuredGemm | None = None) -> MeasuredGemm:
+    """Law and samples of products with weights of one format; a near law to start from makes the fit quick.
 
     Raises
     ------
@@ -78,6 +78,7 @@ def measured_gemm(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredGemm:
             Parameter(name="flop_efficiency", start=0.9, low=0.05, high=1.5),
             Parameter(name="overlap_exponent", start=1.5, low=1.0, high=12.0, prior=1.0),
         ),
+        start=None if start is None else vars(start.law),
     )
     law = law_of(values)
     factors = time / law_time(memory / law.memory_efficiency, compute / law.flop_efficiency, law)
@@ -110,16 +111,21 @@ def _values(
     time: np.ndarray,
     parameters: Sequence[Parameter],
     extra: Callable[[Mapping[str, float]], Any] | None = None,
+    start: Mapping[str, float] | None = None,
 ) -> Mapping[str, float]:
+    """Fitted constants; they are drawn to the parameters' own starts even where the search begins elsewhere."""
+
     def predict(values: Mapping[str, float]) -> np.ndarray:
         law = law_of(values)
         own = law_time(memory / law.memory_efficiency, compute / law.flop_efficiency, law)
         return np.asarray(own + (extra(values) if extra else 0.0))
 
-    return fit(parameters, predict, time).values
+    return fit(parameters, predict, time, begin=start).values
 
 
-def measured_attention(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredAttention:
+def measured_attention(
+    ops: Sequence[TimedOp], hardware: Hardware, start: MeasuredAttention | None = None
+) -> MeasuredAttention:
     """Law and samples of attention to caches of one format."""
     memory, compute, time = _columns(ops, hardware)
     shapes = [one.op.shape for one in ops]
@@ -136,6 +142,7 @@ def measured_attention(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredAt
             Parameter(name="overlap_exponent", start=1.5, low=1.0, high=12.0, prior=1.0),
         ),
         lambda values: values["head_time"] * heads,
+        start=None if start is None else {**vars(start.law), "head_time": start.head_time},
     )
     law = law_of(values)
     predicted = law_time(memory / law.memory_efficiency, compute / law.flop_efficiency, law)
@@ -187,7 +194,7 @@ def measured_small(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredSmall:
     )
 
 
-def kernels_of(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredKernels:
+def kernels_of(ops: Sequence[TimedOp], hardware: Hardware, start: MeasuredKernels | None = None) -> MeasuredKernels:
     """Laws of all kernels of one number format.
 
     Raises
@@ -203,8 +210,10 @@ def kernels_of(ops: Sequence[TimedOp], hardware: Hardware) -> MeasuredKernels:
     if not gemms:
         raise UnsupportedError("no product was measured; a larger budget measures more")
     return MeasuredKernels(
-        gemm=measured_gemm(gemms, hardware),
-        attention=measured_attention(attention, hardware) if len(attention) >= 5 else None,
+        gemm=measured_gemm(gemms, hardware, start.gemm if start else None),
+        attention=(
+            measured_attention(attention, hardware, start.attention if start else None) if len(attention) >= 5 else None
+        ),
         small={name: measured_small(own, hardware) for name, own in sorted(small.items()) if len(own) >= 4},
     )
 

@@ -4,7 +4,7 @@ import dataclasses
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 
@@ -166,17 +166,30 @@ BLOCK = 1 << 22
 """Random numbers that are drawn; pools repeat them, since drawing takes longer than measuring."""
 
 
-def filled(kind: type[Any], elements: int, form: str, device: str) -> Any:
-    """A pool of weights or of caches whose every page holds random numbers."""
-    block = random_values(BLOCK, DTYPES[form], device, 0)
-    pool = object.__new__(kind)
-    pool.form = form
-    pool.values = torch.empty(elements, dtype=DTYPES[form], device=device)
-    if kind is WeightPool:
-        block = block * AMPLITUDE
-    for part in pool.values.split(BLOCK):
-        part.copy_(block[: part.numel()])
-    return pool
+def filled(elements: int, forms: Sequence[str], device: str, amplitude: float) -> dict[str, torch.Tensor]:
+    """Random numbers in every page, by number format; those of fp32 are pairs of those of bf16, in the same memory.
+
+    The upper half of a number of 32 bits is the same number in bf16, and the lower half only adds digits to it.
+    """
+    found: dict[str, torch.Tensor] = {}
+    shares = {"fp32", "bf16"} <= set(forms)
+    for form in forms:
+        if form == "fp32" and shares:
+            continue
+        block = random_values(BLOCK, DTYPES[form], device, 0) * amplitude
+        values = torch.empty(elements * (2 if form == "bf16" and shares else 1), dtype=DTYPES[form], device=device)
+        for part in values.split(BLOCK):
+            part.copy_(block[: part.numel()])
+        found[form] = values
+    if shares:
+        found["fp32"] = found["bf16"].view(torch.float32)
+    return found
+
+
+def held_bytes(forms: Sequence[str]) -> int:
+    """Bytes that a pool takes per element [B]."""
+    sizes = {form: int(DTYPES[form].itemsize) for form in forms}
+    return sum(size for form, size in sizes.items() if form != "bf16" or "fp32" not in sizes)
 
 
 def within_memory(
@@ -184,7 +197,7 @@ def within_memory(
 ) -> tuple[list[Cell], list[Model], list[Skipped]]:
     """Cells and decoders that fit in the memory that is free, and those that do not, each with the reason."""
     room = 0.6 * own.memory
-    width = sum(DTYPES[form].itemsize for form in own.forms)
+    width = held_bytes(own.forms)
     base = width * (benchmark_elements(kept) + cache_room(kept, ()))
     fitting, reasons = [], []
     for model in sorted(models, key=total_parameters):
@@ -230,6 +243,20 @@ def pools(
     weights = max([benchmark_elements(kept), *(total_parameters(model) + (1 << 20) for model in models)])
     caches = cache_room(kept, asked)
     return (
-        {form: filled(WeightPool, weights, form, own.device) for form in own.forms},
-        {form: filled(CachePool, caches, form, own.device) for form in own.forms},
+        {
+            form: _pool(WeightPool, form, values)
+            for form, values in filled(weights, own.forms, own.device, AMPLITUDE).items()
+        },
+        {form: _pool(CachePool, form, values) for form, values in filled(caches, own.forms, own.device, 1.0).items()},
     )
+
+
+Pool = TypeVar("Pool", WeightPool, CachePool)
+
+
+def _pool(kind: type[Pool], form: str, values: torch.Tensor) -> Pool:
+    """A pool of values that are there already."""
+    pool = object.__new__(kind)
+    pool.form = form
+    pool.values = values
+    return pool

@@ -149,11 +149,11 @@ def affordable_benchmarks(own: Machinery, seconds: float) -> tuple[list[Benchmar
     for form in own.forms:
         products = [one for one, _ in kept if one.form == form and not one.is_attention]
         if len(products) < FEWEST_BENCHMARKS:
-            cheapest = sorted(cost for one, cost in costs.values() if one.form == form)[: 4 * FEWEST_BENCHMARKS]
-            needed = 2.0 * len(own.forms) * sum(cheapest) / KERNEL_SHARE + SETUP_SECONDS
+            fewest = sorted(cost for one, cost in costs.values() if one.form == form and not one.is_attention)
+            needed = 4.0 * len(own.forms) * sum(fewest[: 2 * FEWEST_BENCHMARKS]) / KERNEL_SHARE + SETUP_SECONDS
             raise UnsupportedError(
                 f"--budget is too short: {len(products)} benchmarks of {form} fit, and {FEWEST_BENCHMARKS} are the"
-                f" fewest; about {max(needed, 1.0):.0f}s would do"
+                f" fewest; about {needed:.0f}s would do"
             )
     return [one for one, _ in kept], left
 

@@ -57,9 +57,7 @@ def measured_device(name: str = "measured", **changes: object) -> Hardware:
     calibration = Calibration(
         source="made up",
         kernels={"fp32": kernels(), "bf16": kernels()},
-        bands={
-            kind: Band(low=0.9, high=1.1, source="made up") for kind in ("single", "batched", "prompt", "experts")
-        },
+        bands={kind: Band(low=0.9, high=1.1, source="made up") for kind in ("single", "batched", "prompt", "experts")},
         measurement=Measurement(
             device=name,
             software="torch",

@@ -162,7 +162,7 @@ def test_terms_of_the_model_bring_the_error_down_to_the_noise(recorded: None) ->
 
 def test_the_profile_of_another_device_is_refused_unless_asked_for(recorded: None, tmp_path: Path) -> None:
     other = measured_device("Another processor")
-    with pytest.raises(UnsupportedError, match="measured on Another processor, and this device is .*--other-device"):
+    with pytest.raises(UnsupportedError, match=r"measured on Another processor, and this device is .*--other-device"):
         validate_device(profile=other)
     with pytest.raises(UnsupportedError, match="not measured by rooflinesim calibrate"):
         validate_device(profile=load_hardware("h100"))

@@ -92,7 +92,7 @@ def validate_device(
         models=models,
         asked=asked,
         has_kernels=profile is None,
-        foretell=lambda kernels, wanted: _foretold(profile or provisional_hardware(own, kernels), wanted),
+        foretell=lambda kernels, wanted: predicted(profile or provisional_hardware(own, kernels), wanted).time.tolist(),
         told=told,
     )
     if not found.cells:

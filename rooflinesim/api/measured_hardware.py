@@ -68,6 +68,7 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
         on_chip_bandwidth=_on_chip_bandwidth(found, base),
         kernels=kernels,
         launch_time=_launch_time(found),
+        graph_time=found.graph_time,
         measurement=Measurement(
             device=own.name,
             software=own.software,

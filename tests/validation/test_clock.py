@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from rooflinesim.validation.device.clock import EventClock, HostClock, clock_of  # noqa: E402
+from rooflinesim.validation.device.gpu import gpu_state  # noqa: E402
 
 
 class Queue:
@@ -88,3 +89,20 @@ def test_cpu_time_leaves_out_what_a_thread_waits_and_the_wall_does_not() -> None
 def test_one_thread_is_timed_by_its_own_time_and_several_by_the_wall() -> None:
     assert clock_of("cpu", 1).name == "thread CPU time"
     assert clock_of("cpu", 2).name == "wall time"
+
+
+def test_the_state_of_a_gpu_is_read_from_what_its_driver_prints() -> None:
+    state = gpu_state(0, lambda _index: "1980, 412.50, 61, 0x0000000000000000\n")
+    assert state is not None
+    assert (state.clock_rate, state.power, state.temperature, state.throttled_by) == (1.98e9, 412.5, 61.0, None)
+    hot = gpu_state(0, lambda _index: "1410, [N/A], 88, 0x0000000000000040\n")
+    assert hot is not None
+    assert (hot.power, hot.throttled_by) == (None, "0x0000000000000040")
+
+
+def test_a_machine_without_that_tool_tells_nothing() -> None:
+    def missing(_index: int) -> str:
+        raise FileNotFoundError("nvidia-smi")
+
+    assert gpu_state(0, missing) is None
+    assert gpu_state(0, lambda _index: "No devices were found\n") is None

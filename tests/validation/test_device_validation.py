@@ -52,6 +52,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             experts=(),
             reads={},
             launch_times=(),
+            graph_time=0.0,
             cells=tuple(
                 (cell, tuple((n, float(time * np.exp(0.02 * drawn.normal()))) for n in range(3)))
                 for cell, time in zip(ordered, times, strict=True)

@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from rooflinesim.validation.device.clock import HostClock  # noqa: E402
+from rooflinesim.validation.device.measure import drop_unsteady  # noqa: E402
 from rooflinesim.validation.device.rounds import MOST, Record, Task, repeats, run_round, run_rounds  # noqa: E402
 
 
@@ -20,7 +21,7 @@ def task(id_: str, log: list[str], breaks: Exception | type[BaseException] | Non
 
         return run
 
-    return Task(id=id_, make=make)
+    return Task(id=id_, make=make, clock=HostClock())
 
 
 def test_short_tasks_run_often_and_long_ones_once_more() -> None:
@@ -40,7 +41,7 @@ def test_every_round_has_another_order() -> None:
     tasks = [task(f"t{n}", log) for n in range(12)]
     record = Record()
     for seed in (1, 2):
-        run_round(tasks, HostClock(), record, seed=seed, told=lambda _: None)
+        run_round(tasks, record, seed=seed, told=lambda _: None)
     assert sorted(log[:12]) == sorted(log[12:])
     assert log[:12] != log[12:]
     assert [number for number, _ in record.samples["t3"]] == [0, 1]
@@ -51,7 +52,7 @@ def test_a_task_without_memory_is_skipped_with_the_reason_and_the_rest_goes_on()
     full = RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB")
     tasks = [task("big", log, full), task("small", log)]
     record = Record()
-    run_rounds(tasks, HostClock(), record, seconds=1.0, costs={"big": 0.01, "small": 0.01}, told=lambda _: None)
+    run_rounds(tasks, record, seconds=1.0, costs={"big": 0.01, "small": 0.01}, told=lambda _: None)
     assert record.skipped == {"big": "out of memory: CUDA out of memory. Tried to allocate 3.00 GiB"}
     assert len(record.samples["small"]) > 1
     assert "big" not in record.samples
@@ -59,13 +60,28 @@ def test_a_task_without_memory_is_skipped_with_the_reason_and_the_rest_goes_on()
 
 def test_a_bug_is_not_taken_for_missing_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
-        run_round([task("t", [], RuntimeError("shapes"))], HostClock(), Record(), seed=0, told=lambda _: None)
+        run_round([task("t", [], RuntimeError("shapes"))], Record(), seed=0, told=lambda _: None)
 
 
 def test_an_interrupt_keeps_what_was_measured() -> None:
     log: list[str] = []
     tasks = [task("a", log), task("b", log, KeyboardInterrupt, at=2)]
     record = Record()
-    run_rounds(tasks, HostClock(), record, seconds=5.0, costs={"a": 0.01, "b": 0.01}, told=lambda _: None)
+    run_rounds(tasks, record, seconds=5.0, costs={"a": 0.01, "b": 0.01}, told=lambda _: None)
     assert record.is_interrupted
     assert len(record.samples["b"]) == 2
+
+
+def test_rounds_at_another_clock_rate_are_taken_out() -> None:
+    rates = iter([1.98e9, 1.98e9, 1.98e9, 1.98e9, 1.50e9, 1.50e9, 1.98e9, 1.70e9])
+    record = Record()
+    for seed in range(4):
+        run_round([task("t", [])], record, seed=seed, told=lambda _: None, rate=lambda: next(rates))
+    # The third round is a quarter slower than the median, the last one slowed down while it ran.
+    assert drop_unsteady(record) == (2, 3)
+    assert [number for number, _ in record.samples["t"]] == [0, 1]
+
+
+def test_a_clock_that_never_settles_takes_nothing_out() -> None:
+    record = Record(clock_rates=[(2e9, 1e9), (1e9, 2e9)])
+    assert drop_unsteady(record) == ()

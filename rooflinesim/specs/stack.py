@@ -77,7 +77,8 @@ class Stack(Noun):
     `quantization` kernel per product. `gemm_flop_efficiency` maps a math format to the share of its dense rate that
     good large products reach, `flop_share` is what the stack's reach of that. `launch` eager makes the host a
     floor: `launch_time` per kernel. `uses_calibration` lets a device's measured values replace these constants,
-    `uses_cores` lets work divide unevenly over a device's cores.
+    `runs_measured_kernels` its measured kernels too, which are those of plain PyTorch; `uses_cores` lets work divide
+    unevenly over a device's cores.
 
     `step_time` is added to every step, `sequence_time` for every sequence, `layer_time` for every layer and
     `stage_time` for every stage of a pipeline after the first. A prompt takes 1 / `prompt_efficiency` of what its
@@ -134,6 +135,7 @@ class Stack(Noun):
     cache_block: int = quantity("tokens", default=1, minimum=1)
     has_rolling_window_cache: bool = True
     uses_calibration: bool = True
+    runs_measured_kernels: bool = False
     uses_cores: bool = True
     routing: Routing = UNIFORM
     speculation: SpeculationLaw = SpeculationLaw()

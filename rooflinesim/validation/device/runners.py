@@ -43,6 +43,11 @@ def runners_of(decoder: Decoder) -> tuple[RunnerName, ...]:
     return tuple(name for name in get_args(RunnerName) if name != "graph" or has_graphs)
 
 
+def runners_on(device: str) -> tuple[RunnerName, ...]:
+    """Runners that a device is validated with: compiling gains next to nothing on a CPU, and takes a minute."""
+    return ("eager", "graph") if device.startswith("cuda") else ("eager",)
+
+
 def stepper(
     runner: RunnerName,
     decoder: Decoder,

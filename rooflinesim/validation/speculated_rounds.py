@@ -9,9 +9,9 @@ from rooflinesim.analysis.comparison import Comparison, Skipped
 from rooflinesim.analysis.speculation.draft_model import DraftModel
 from rooflinesim.analysis.speculation.methods import DraftShape, Speculation
 from rooflinesim.analysis.speculation.speculate import SpeculateResult, rounds_result
+from rooflinesim.analysis.speculation.verdict import SpeculationVerdict
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
-from rooflinesim.units import quantity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -248,24 +248,6 @@ def textbook_speedup(measured: MeasuredCell, target: Deployment, draft: Deployme
 
     ratio = streamed_parameters(draft.model) / streamed_parameters(target.model)
     return measured.tokens_per_round / (measured.cell.draft_length * ratio + 1.0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SpeculationVerdict(Noun):
-    """Whether speculation does what it should: output, and which side of 1 predictions see.
-
-    `right_side` is the share of the cells measured outside 0.95 to 1.05 that are predicted on the same side of 1;
-    None where there is none. `differences` are output tokens other than plain decoding's, of which `near_ties` lie
-    within the rounding of 16 bits. `sampling_probability` is that of samples as far from the target's own
-    distribution as those drawn.
-    """
-
-    judged_sides: int
-    right_side: float | None = quantity("1", default=None)
-    compared_tokens: Mapping[str, int]
-    differences: Mapping[str, int]
-    near_ties: Mapping[str, int]
-    sampling_probability: Mapping[str, float]
 
 
 COIN_TOSS = (0.95, 1.05)

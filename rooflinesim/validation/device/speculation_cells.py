@@ -184,7 +184,8 @@ def measured_cells(
 ) -> list[MeasuredCell]:
     """All cells of a pair and format within a time, the batches sharing it evenly; each batch has its own plain output.
 
-    An interrupt ends them, and what was measured is kept.
+    The fewest rounds may take longer; batches that then begin more than a quarter too late are left out. An interrupt
+    ends the run, and what was measured is kept.
     """
     longest = max(len(cell.parents) for cell in cells)
     pair = Pair(cells, tokens=MOST_ROUNDS * longest, device=device)
@@ -194,6 +195,8 @@ def measured_cells(
     try:
         for index, own in enumerate(groups):
             share = (end - now()) / (len(groups) - index)
+            if found and now() > end + 0.25 * seconds:
+                break
             rounds = _rounds_within(own, pair, share, now)
             tokens = min(pair.tokens, rounds * longest)
             reference = rules.plain_reference(pair.decoders(own[0])[0], pair.rows(own[0]), tokens)

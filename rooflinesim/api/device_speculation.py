@@ -187,7 +187,7 @@ def affordable_pair(
         # Quietened copies and caches take about as much again as the weights.
         needed = 2.0 * total_parameters(known_decoder(target)) * DTYPES[form].itemsize
         cost = fewest_rounds_time(hardware, chain_cells(target, draft, form))
-        if needed <= 0.5 * own.memory and slowed * cost <= seconds:
+        if needed <= 0.5 * own.memory and slowed * cost <= 0.8 * seconds:
             return target, draft
     return PAIRS[-1]
 

@@ -83,7 +83,7 @@ def validate_device(
 
     own = machinery(device, threads, forms)
     if profile is not None and not is_other_device:
-        _check_device(profile, own.name)
+        check_device(profile, own.name)
     models = [known_decoder(name) for name in sizes]
     asked = list(cells(models, own.forms, runners=runners_on(own.device)))
     found = measure(
@@ -105,7 +105,7 @@ def validate_device(
     return _answer(found, hardware, predictions, seconds)
 
 
-def _check_device(profile: Hardware, name: str) -> None:
+def check_device(profile: Hardware, name: str) -> None:
     """Refuse the profile of another device.
 
     Raises

@@ -101,15 +101,28 @@ def validate(
     stack: Annotated[
         str | None, typer.Option("--stack", help="Predict every row with this stack, not with that of its engine.")
     ] = None,
+    speculation: Annotated[
+        bool, typer.Option("--speculation", help="Run speculative decoding on this device and compare its speed-ups.")
+    ] = False,
     budget: Annotated[
-        str, typer.Option("--budget", metavar="TIME", help="Time that measuring this device takes: 60s, 3m, 10m.")
-    ] = "3m",
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            help="Time that measuring this device takes: 60s, 3m, 10m.",
+            show_default="3m, or 10m with --speculation",
+        ),
+    ] = None,
     threads: Threads = 1,
     device: Device = None,
     formats: Formats = None,
     sizes: Annotated[
         str | None,
-        typer.Option("--sizes", metavar="SIZE[,SIZE]", help="Decoders that are run: 40M, 100M, 350M, 1B, moe."),
+        typer.Option(
+            "--sizes",
+            metavar="SIZE[,SIZE]",
+            help="Decoders that are run: 40M, 100M, 350M, 1B, moe; with --speculation the target and its draft.",
+        ),
     ] = None,
     profile: Annotated[
         str | None,
@@ -139,8 +152,9 @@ def validate(
     columns = tuple(filter(None, (by or "").split(",")))
     figure_form = None if plot is None else plots.figure_form(plot)
     if not wanted:
-        seconds = options.one_duration(budget, "--budget")
-        answer = _measured(seconds, threads, device, formats, sizes, profile, other_device, output, quiet)
+        seconds = options.one_duration(budget or ("10m" if speculation else "3m"), "--budget")
+        ask = _speculated if speculation else _measured
+        answer = ask(seconds, threads, device, formats, sizes, profile, other_device, output, quiet)
     else:
         answer = _recorded(wanted, columns, limit, stack, quiet)
     if plot is not None and figure_form is not None:
@@ -182,13 +196,6 @@ def _measured(
     """Predictions beside steps run on this device; they are in the file before anything is compared."""
     from rooflinesim.api.device_validation import SIZES, validate_device
     from rooflinesim.config import load_hardware
-    from rooflinesim.report.files import write_text
-
-    def keep(times: Any) -> None:
-        if output is not None:
-            import json
-
-            write_text(output, json.dumps({"predictions": times}, indent=2) + "\n")
 
     with _clock_bar("validate", quiet) as told:
         return validate_device(
@@ -200,8 +207,51 @@ def _measured(
             profile=load_hardware(profile) if profile else None,
             is_other_device=other_device,
             told=told,
-            keep=keep,
+            keep=lambda times: _keep(times, output),
         )
+
+
+def _speculated(
+    seconds: float,
+    threads: int,
+    device: str | None,
+    formats: str | None,
+    sizes: str | None,
+    profile: str | None,
+    other_device: bool,
+    output: Path | None,
+    quiet: bool,
+) -> Any:
+    """Predictions beside speculation run on this device."""
+    from rooflinesim.api.device_speculation import validate_speculation
+    from rooflinesim.config import load_hardware
+    from rooflinesim.errors import UnsupportedError
+
+    names = _listed(sizes)
+    if names is not None and len(names) != 2:
+        raise UnsupportedError(f"--sizes: {sizes!r} names no pair; give a target and its draft, such as 350M,40M")
+    with _clock_bar("validate", quiet) as told:
+        return validate_speculation(
+            seconds=seconds,
+            threads=threads,
+            device=device,
+            forms=_listed(formats),
+            pair=(names[0], names[1]) if names else None,
+            profile=load_hardware(profile) if profile else None,
+            is_other_device=other_device,
+            told=told,
+            keep=lambda times: _keep(times, output),
+        )
+
+
+def _keep(predictions: Any, output: Path | None) -> None:
+    """Put predictions into the file of a run before anything is compared."""
+    from rooflinesim.report.files import write_text
+
+    if output is not None:
+        import json
+
+        write_text(output, json.dumps({"predictions": predictions}, indent=2) + "\n")
 
 
 def _listed(text: str | None) -> list[str] | None:

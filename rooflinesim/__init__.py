@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {
+    "compare": "rooflinesim.api.compare",
     "crossover": "rooflinesim.api.crossover",
     "decode": "rooflinesim.api.decode",
     "decode_ops": "rooflinesim.api.operations",

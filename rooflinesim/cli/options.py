@@ -1,5 +1,6 @@
 """Options that several commands share; one name per idea."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -308,6 +309,27 @@ def one_count(text: str, option: str) -> int:
     if len(points) != 1:
         raise UnitError(f"{option}: {text!r} names {len(points)} points, but one is meant here; write it like 2048")
     return points[0]
+
+
+def picks_of(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Values of axes by the side that they are for: "a", "b", or "" for both.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    from rooflinesim.errors import UnitError
+
+    found: dict[str, dict[str, str]] = {"": {}, "a": {}, "b": {}}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        side, dot, axis = name.strip().lower().rpartition(".")
+        if not equals or not axis or not value.strip() or (dot and side not in ("a", "b")):
+            raise UnitError(f"--pick: {text!r} is no pick; write it like batch=64 or b.hardware=h200")
+        if axis in found[side]:
+            raise UnitError(f"--pick: {name.strip()} is given twice; give one value")
+        found[side][axis] = value.strip()
+    return found
 
 
 def one_share(text: str, option: str) -> float:

@@ -63,7 +63,9 @@ def formats_line(precision: Precision, model: Model) -> str:
 def deployment_line(deployment: Deployment) -> str:
     """One line that says what is being asked about."""
     count = deployment.devices
-    devices = deployment.hardware.name if count == 1 else f"{count} x {deployment.hardware.name} ({_split(deployment)})"
+    devices = (
+        deployment.hardware.name if count == 1 else f"{count} x {deployment.hardware.name} ({layout_words(deployment)})"
+    )
     formats = formats_line(deployment.precision, deployment.model)
     return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats}"
 
@@ -74,7 +76,7 @@ def telling_labels(deployments: Sequence[Deployment]) -> list[str]:
         (
             one.model.name,
             f"{one.devices} x {one.hardware.name}" if one.devices > 1 else one.hardware.name,
-            _split(one),
+            layout_words(one),
             f"stack {one.stack.name}",
             formats_line(one.precision, one.model),
         )
@@ -90,7 +92,7 @@ def telling_labels(deployments: Sequence[Deployment]) -> list[str]:
     return [", ".join(filter(None, label)) for label in labels]
 
 
-def _split(deployment: Deployment) -> str:
+def layout_words(deployment: Deployment) -> str:
     """How a replica is spread over its devices."""
     ways = {
         "TP": deployment.tensor_parallel,

@@ -16,6 +16,7 @@ _PLACES = {
     "memory": "rooflinesim.api.memory",
     "prefill": "rooflinesim.api.prefill",
     "run": "rooflinesim.api.run",
+    "solve": "rooflinesim.api.solve",
     "sweep": "rooflinesim.api.sweep",
     "deployment": "rooflinesim.api.answers",
     "plot_breakdown": "rooflinesim.api.plots",

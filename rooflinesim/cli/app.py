@@ -5,7 +5,7 @@ import sys
 import typer
 
 from rooflinesim import __version__
-from rooflinesim.cli import catalogue, plots, questions, scenarios, speculation, validation
+from rooflinesim.cli import catalogue, plots, questions, scenarios, solve, speculation, validation
 
 _EPILOG = (
     "Times are predictions with a band that is meant to hold 80 % of measurements; `--stack ideal` gives the pure"
@@ -42,6 +42,7 @@ for _question in (
     questions.crossover,
     speculation.speculate,
     questions.memory,
+    solve.solve,
 ):
     app.command(rich_help_panel="Questions")(_question)
 app.command(rich_help_panel="Questions")(plots.plot)

@@ -351,6 +351,24 @@ def one_share(text: str, option: str) -> float:
     return value
 
 
+def one_price(text: str) -> float:
+    """Price of one device [USD/h], written with or without its unit.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    from rooflinesim.errors import UnitError
+
+    try:
+        price = units.parse_quantity(text if "/" in text else f"{text} USD/h", "USD/h")
+        if price <= 0:
+            raise UnitError(f"{text!r} is no price; write it like '2.5 USD/h'")
+    except UnitError as error:
+        raise UnitError(f"--price: {error}") from None
+    return price
+
+
 def with_memory(hardware: "Hardware", memory: str | None) -> "Hardware":
     """The device with the memory that the user says it has."""
     import dataclasses

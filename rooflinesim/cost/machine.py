@@ -43,7 +43,7 @@ class Machine(Noun):
     vector_rate: Array | None
     quantization: Mapping[str, QuantizationLaw]
     on_chip_bandwidth: float | None
-    cache_bytes: float
+    cache_bytes: Array
     cores: float | None
     clock_rate: float | None
     gemm: GemmLaw
@@ -60,7 +60,7 @@ class Machine(Noun):
     link_bandwidth: Array
     network_bandwidth: float = NETWORK.bandwidth
     host_devices: int = 1
-    flop_scale: float = 1.0
+    flop_scale: Array = 1.0
 
     def gemm_law(self, form: NumberFormat) -> GemmLaw:
         """Constants of products with weights of a format, whose kernels may never split inputs."""

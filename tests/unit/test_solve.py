@@ -74,9 +74,9 @@ def test_a_device_with_the_bandwidth_found_takes_the_target_time(goal):
             return float(prefill(deployment, prompt=4, **load).ttft[0])
         return float(decode(deployment, **load).step_time[0])
 
-    target = 0.8 * taken(quick)
+    target = 1.1 * taken(quick)
     bandwidth = solve(situation(quick, prompt=4.0, **load), Aim(goal=goal, value=target), "bandwidth").found.value
-    assert bandwidth > 1e12
+    assert 0.5e12 < bandwidth < 1e12
     assert taken(dataclasses.replace(quick, hardware=device(memory_bandwidth=bandwidth))) == pytest.approx(target)
 
 

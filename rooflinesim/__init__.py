@@ -15,6 +15,7 @@ _PLACES = {
     "decode_ops": "rooflinesim.api.operations",
     "memory": "rooflinesim.api.memory",
     "prefill": "rooflinesim.api.prefill",
+    "report": "rooflinesim.api.report",
     "run": "rooflinesim.api.run",
     "solve": "rooflinesim.api.solve",
     "sweep": "rooflinesim.api.sweep",

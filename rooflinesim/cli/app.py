@@ -48,7 +48,7 @@ for _question in (
 app.command(rich_help_panel="Questions")(plots.plot)
 for _check in (validation.validate, validation.calibrate):
     app.command(rich_help_panel="How wrong are we?")(_check)
-for _command in (scenarios.run, scenarios.compare, scenarios.sweep):
+for _command in (scenarios.run, scenarios.compare, scenarios.report, scenarios.sweep):
     app.command(rich_help_panel="Scenarios")(_command)
 app.command("list", rich_help_panel="Catalogue")(catalogue.list_entries)
 app.command("show", rich_help_panel="Catalogue")(catalogue.show)

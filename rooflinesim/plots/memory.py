@@ -17,7 +17,7 @@ from rooflinesim.plots.canvas import (
     sheet,
 )
 
-_PARTS = {
+PART_LOOKS = {
     "attention": ("attention", "#E69F00"),
     "mlp": ("MLP", "#0072B2"),
     "experts": ("experts", "#009E73"),
@@ -29,6 +29,7 @@ _PARTS = {
     "draft": ("draft (MTP) layers", "#882255"),
     "vision": ("vision and audio towers", "#999933"),
 }
+"""Names and colours of the parts of a memory ledger."""
 _REST = ("other weights", "#CC79A7")
 
 
@@ -86,8 +87,8 @@ def _columns(results: Mapping[str, MemoryResult]) -> list[tuple[str, str, np.nda
     found: dict[tuple[str, str], np.ndarray] = {}
     for index, one in enumerate(results.values()):
         for row in one.rows:
-            own = found.setdefault(_PARTS.get(row.part, _REST), np.zeros(2 * len(results)))
+            own = found.setdefault(PART_LOOKS.get(row.part, _REST), np.zeros(2 * len(results)))
             own[2 * index] += row.resident_bytes
             own[2 * index + 1] += row.streamed_bytes
-    order = [*_PARTS.values(), _REST]
+    order = [*PART_LOOKS.values(), _REST]
     return [(name, colour, found[name, colour]) for name, colour in order if (name, colour) in found]

@@ -1,6 +1,5 @@
 """A self-contained report of what scenarios ask: a page for people who decide, with what engineers check."""
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence

@@ -33,6 +33,7 @@ from rooflinesim.report import crossover as crossover_report
 from rooflinesim.report import memory as memory_report
 from rooflinesim.report import standings as report
 from rooflinesim.report import text
+from rooflinesim.report.decode import RESOURCE_NAMES
 from rooflinesim.report.document import Chapter, Fact, Section
 from rooflinesim.report.scenarios import Part
 from rooflinesim.specs.deployment import Deployment
@@ -119,7 +120,7 @@ def steps_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         time_section(pen, asked, batch=best.batch, context=longest),
         memory_section(pen, cases, batch=int(best.batch), context=int(longest)),
         cost_section(pen, asked, best.price, batches=batches, context=longest),
-        crossover_section(pen, asked, contexts=lengths),
+        crossover_section(pen, asked, contexts=lengths, context=longest),
         sensitivity_section(
             pen, why, batch=best.batch, context=longest, band="" if low == high else f"{text.time_range(low, high)} ms"
         ),
@@ -188,14 +189,14 @@ def prefill_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
     first = f"{words}: the first token of a prompt of {longest:,.0f} tokens{behind} comes after {time}"
     why = explain(best, batch=batch, context=cached, new_tokens=longest)
     strongest = max(why.sensitivities, key=lambda one: one.saved)
-    resource = report.RESOURCE_NAMES[strongest.resource]
+    resource = RESOURCE_NAMES[strongest.resource]
     return Chapter(
         title=scenario.name,
         question="How long does a prompt take until its first token, without queueing?",
         answer=[
             f"{'Fastest is ' if len(ordered) > 1 else ''}{first}{'' if band == '-' else f' (band {band} ms)'}.",
-            f"It reads {text.short(float(row.prompt_tokens_per_s[0]))} prompt tokens/s, bound by {row.bound[0]}; 10 % more"
-            f" {resource} would save {text.percent(strongest.saved)}.",
+            f"It reads {text.short(float(row.prompt_tokens_per_s[0]))} prompt tokens/s, bound by {row.bound[0]}; 10 %"
+            f" more {resource} would save {text.percent(strongest.saved)}.",
             _prompt_memory(row.fits, best, float(row.resident_bytes[0])),
         ],
         facts=[
@@ -282,7 +283,8 @@ def crossover_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         title=scenario.name,
         question=f"From which batch on is decoding compute-bound at {lengths[0]:,.0f} tokens of context?",
         answer=[
-            f"{words}: the whole step flips at batch {_flip(step.batch)}, its weight products alone at {_flip(gemms.batch)}.",
+            f"{words}: the whole step flips at batch {_flip(step.batch)}, its weight products alone at"
+            f" {_flip(gemms.batch)}.",
             f"Of the whole step: {rows['step'].removeprefix('never: ')}.",
             "Memory holds an unknown number of sequences."
             if held is None
@@ -294,7 +296,7 @@ def crossover_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
             Fact(what="Memory holds", value="?" if held is None else f"{held:,}", beside="sequences"),
         ],
         sections=[
-            crossover_section(pen, asked, contexts=lengths),
+            crossover_section(pen, asked, contexts=lengths, context=lengths[0]),
             load_section(
                 pen,
                 field.cases(field.deployments),

@@ -16,7 +16,7 @@ from rooflinesim.analysis.operations import decode_ops
 from rooflinesim.analysis.recommend import Cost, cost_of
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.inline import inline_svg
-from rooflinesim.plots.memory import PART_LOOKS
+from rooflinesim.plots.memory import OTHER_LOOK, PART_LOOKS
 from rooflinesim.plots.panels import Axis, Line, draw_bars, draw_lines, draw_stack
 from rooflinesim.report import crossover as crossover_report
 from rooflinesim.report import decode as decode_report
@@ -30,7 +30,6 @@ from rooflinesim.units import format_quantity
 BATCH = Axis(label="batch [sequences]", scale="count")
 _CURVE_POINTS = 80
 _SHOWN_OPS = 12
-_OTHER = "other weights"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -136,14 +135,20 @@ def memory_section(pen: Pen, cases: Mapping[str, Deployment], *, batch: int, con
     for label, one in found.items():
         parts: dict[str, float] = {}
         for row in one.rows:
-            name = PART_LOOKS.get(row.part, (_OTHER, ""))[0]
+            name = PART_LOOKS.get(row.part, OTHER_LOOK)[0]
             parts[name] = parts.get(name, 0.0) + row.resident_bytes
         bars[label] = {name: size for name, size in parts.items() if size > 0}
     label, first = next(iter(found.items()))
-    limits = {}
-    if len(found) == 1 and first.usable is not None and first.capacity is not None:
-        limits = {"capacity": first.capacity, "what the software takes": first.usable}
-    figure = draw_bars(bars, along=Axis(label="bytes of one device [B]", unit="B"), limits=limits)
+    ends = {
+        "what the software takes": [one.usable for one in found.values()],
+        "capacity": [one.capacity for one in found.values()],
+    }
+    figure = draw_bars(
+        bars,
+        along=Axis(label="bytes of one device [B]", unit="B"),
+        colours=dict([*PART_LOOKS.values(), OTHER_LOOK]),
+        ends=ends if any(one.capacity is not None for one in found.values()) else None,
+    )
     view = memory_report.memory_view(cases[label], first)
     return Section(
         title="Memory",
@@ -193,7 +198,7 @@ def _cost_drawings(
             yield pen.drawing(draw_lines({text.telling_labels([asked])[0]: line}, across=BATCH, along=unit), title)
 
 
-def crossover_section(pen: Pen, asked: Deployment, *, contexts: Sequence[float]) -> Section:
+def crossover_section(pen: Pen, asked: Deployment, *, contexts: Sequence[float], context: float) -> Section:
     """Batches at which decoding turns compute-bound, over context."""
     points = curve(contexts, 128.0, 131072.0)
     found = flips(asked, context=points)
@@ -208,7 +213,7 @@ def crossover_section(pen: Pen, asked: Deployment, *, contexts: Sequence[float])
         for name, words in names.items()
         if np.isfinite(getattr(found, name)).any()
     }
-    result = crossover(asked, context=float(contexts[0]))
+    result = crossover(asked, context=context)
     view = crossover_report.crossover_view(asked, result)
     rows = [row for row, kind in zip(view.rows, result.rows, strict=True) if kind.scope != "op"]
     drawings = []

@@ -48,8 +48,8 @@ def speculation_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         title=scenario.name,
         question=f"What does drafting by {said(scenario).method} gain, with which draft, and where does it lose?",
         answer=[
-            f"{text.deployment_line(asked).partition(';')[0]}: at batch {result.batch[at]:,.0f} and {kept}, drafting gains"
-            f" {gain:.2f} x (band {low:.2f}-{high:.2f}): {_draft_words(result, at)}.",
+            f"{text.deployment_line(asked).partition(';')[0]}: at batch {result.batch[at]:,.0f} and {kept}, drafting"
+            f" gains {gain:.2f} x (band {low:.2f}-{high:.2f}): {_draft_words(result, at)}.",
             f"A token takes {format_quantity(float(result.tpot[at]), 's', 3)} in place of"
             f" {format_quantity(float(result.plain_step_time[at]), 's', 3)}.",
             f"At {context:,.0f} tokens of context speculation {losing}."

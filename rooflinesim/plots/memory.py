@@ -30,7 +30,7 @@ PART_LOOKS = {
     "vision": ("vision and audio towers", "#999933"),
 }
 """Names and colours of the parts of a memory ledger."""
-_REST = ("other weights", "#CC79A7")
+OTHER_LOOK = ("other weights", "#CC79A7")
 
 
 def draw_memory(results: Mapping[str, MemoryResult], *, caption: str) -> Sheet:
@@ -87,8 +87,8 @@ def _columns(results: Mapping[str, MemoryResult]) -> list[tuple[str, str, np.nda
     found: dict[tuple[str, str], np.ndarray] = {}
     for index, one in enumerate(results.values()):
         for row in one.rows:
-            own = found.setdefault(PART_LOOKS.get(row.part, _REST), np.zeros(2 * len(results)))
+            own = found.setdefault(PART_LOOKS.get(row.part, OTHER_LOOK), np.zeros(2 * len(results)))
             own[2 * index] += row.resident_bytes
             own[2 * index + 1] += row.streamed_bytes
-    order = [*PART_LOOKS.values(), _REST]
+    order = [*PART_LOOKS.values(), OTHER_LOOK]
     return [(name, colour, found[name, colour]) for name, colour in order if (name, colour) in found]

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.canvas import (
@@ -26,11 +27,10 @@ from rooflinesim.plots.canvas import (
     number_scale,
     plain_words,
 )
-from rooflinesim.plots.memory import PART_LOOKS
 
 Scale = Literal["count", "log", "plain"]
 
-_WIDTH = 4.7
+_WIDTH = 4.4
 _HEIGHT = 2.7
 _SMALL: Any = {
     "font.size": 9.5,
@@ -41,7 +41,9 @@ _SMALL: Any = {
     "legend.frameon": False,
     "lines.linewidth": 2.0,
 }
-_LEGEND_LETTERS = 66
+_MOST_BANDS = 3
+"""Bands that may lie over each other."""
+_LEGEND_LETTERS = 60
 STACK_COLOURS = {
     **PART_COLOURS,
     **dict(zip(("weight reads", "math", "activations"), (COLOURS[0], COLOURS[1], COLOURS[2]), strict=True)),
@@ -92,9 +94,10 @@ def draw_lines(
         figure, axes = _panel(_HEIGHT + 0.17 * _legend_rows([*lines, *(levels or {}), *(places or {})]))
         handles: list[Artist] = []
         has_band = is_pale = False
-        for (label, line), look in zip(lines.items(), LOOKS, strict=False):
-            if line.low is not None and line.high is not None and np.any(line.low != line.high):
-                axes.fill_between(line.x, line.low, line.high, color=look.colour, alpha=0.16, linewidth=0)
+        for index, ((label, line), look) in enumerate(zip(lines.items(), LOOKS, strict=False)):
+            low, high = (line.y if end is None else end for end in (line.low, line.high))
+            if np.any(low != high) and (index == 0 or len(lines) <= _MOST_BANDS):
+                axes.fill_between(line.x, low, high, color=look.colour, alpha=0.16, linewidth=0)
                 has_band = True
             pale = np.zeros(line.x.shape, dtype=bool) if line.is_pale is None else line.is_pale
             is_pale = is_pale or bool(pale.any())
@@ -111,7 +114,8 @@ def draw_lines(
             axes.axvline(value, color=GREY, linewidth=1.1, linestyle=dash)
             handles.append(key(plain_words(label), color=GREY, linestyle=dash, linewidth=1.1))
         if has_band:
-            handles.append(Patch(color=GREY, alpha=0.25, linewidth=0, label="band"))
+            whose = "band" if len(lines) <= _MOST_BANDS else "band of the first"
+            handles.append(Patch(color=GREY, alpha=0.25, linewidth=0, label=whose))
         if is_pale:
             handles.append(key("does not fit in memory", color=GREY, alpha=0.45, linestyle="-"))
         _scaled(axes.xaxis, across, np.concatenate([line.x for line in lines.values()]))
@@ -135,37 +139,46 @@ def draw_stack(x: np.ndarray, stack: Mapping[str, np.ndarray], *, across: Axis, 
 
 
 def draw_bars(
-    rows: Mapping[str, Mapping[str, float]], *, along: Axis, limits: Mapping[str, float] | None = None
+    rows: Mapping[str, Mapping[str, float]],
+    *,
+    along: Axis,
+    colours: Mapping[str, str] | None = None,
+    ends: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Sheet:
     """Horizontal bars, one per row, stacked of named parts.
 
     Parameters
     ----------
     rows : sizes of the parts by name, by the row's label
-    limits : lines up at values that are not to be exceeded, by label
+    colours : of the parts, by name
+    ends : what each row is not to exceed, as marks, by what they mean; None is unknown
     """
     with house_style(), mpl.rc_context(_SMALL):
         names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
-        shown = len(names) > 1
-        figure, axes = _panel(
-            0.75 + 0.36 * len(rows) + 0.17 * _legend_rows([*(names if shown else []), *(limits or {})])
-        )
-        looks = {name: _bar_colour(name, index) for index, name in enumerate(names)}
+        has_names = len(names) > 1
+        words = [*(names if has_names else []), *(ends or {})]
+        figure, axes = _panel(0.7 + 0.36 * len(rows) + (0.17 * _legend_rows(words) if words else 0.0))
+        looks = {name: (colours or {}).get(name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)}
         places = np.arange(len(rows))
         start = np.zeros(len(rows))
         for name in names:
             sizes = np.array([parts.get(name, 0.0) for parts in rows.values()])
-            axes.barh(places, sizes, left=start, color=looks[name], edgecolor="white", linewidth=0.4, height=0.66)
+            axes.barh(places, sizes, left=start, color=looks[name], edgecolor="white", linewidth=0.4, height=0.62)
             start = start + sizes
-        handles: list[Artist] = [Patch(color=looks[name], label=plain_words(name)) for name in names] if shown else []
-        for index, (label, value) in enumerate((limits or {}).items()):
-            dash = ("--", "-", ":")[index % 3]
-            axes.axvline(value, color="black", linewidth=1.2, linestyle=dash)
-            handles.append(key(plain_words(label), color="black", linestyle=dash, linewidth=1.2))
+        handles: list[Artist] = (
+            [Patch(color=looks[name], label=plain_words(name)) for name in names] if has_names else []
+        )
+        for (label, values), dash in zip((ends or {}).items(), ("-", (0, (2, 1.5)), ":"), strict=False):
+            look: dict[str, Any] = {"color": "black", "linewidth": 1.6, "linestyle": dash}
+            for place, value in zip(places, values, strict=True):
+                if value is not None:
+                    axes.plot([value, value], [place - 0.42, place + 0.42], solid_capstyle="butt", **look)
+            handles.append(key(plain_words(label), **look))
         axes.set_yticks(places, [plain_words(_wrapped(label)) for label in rows])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlim(min(0.0, 1.08 * float(start.min(initial=0.0))), None)
         _scaled(axes.xaxis, along, start)
         if handles:
@@ -236,11 +249,6 @@ def _columns(longest: int) -> int:
 def _legend(figure: Sheet, handles: Sequence[Artist]) -> None:
     longest = max(len(str(handle.get_label())) for handle in handles)
     figure.legend(handles=list(handles), loc="outside lower left", ncols=_columns(longest), borderaxespad=0.2)
-
-
-def _bar_colour(name: str, index: int) -> str:
-    looks = dict(PART_LOOKS.values())
-    return STACK_COLOURS.get(name) or looks.get(name) or COLOURS[index % len(COLOURS)]
 
 
 def _wrapped(label: str, most: int = 26) -> str:

@@ -121,9 +121,7 @@ def steps_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         memory_section(pen, cases, batch=int(best.batch), context=int(longest)),
         cost_section(pen, asked, best.price, batches=batches, context=longest),
         crossover_section(pen, asked, contexts=lengths, context=longest),
-        sensitivity_section(
-            pen, why, batch=best.batch, context=longest, band="" if low == high else f"{text.time_range(low, high)} ms"
-        ),
+        sensitivity_section(pen, why, batch=best.batch, context=longest, band=text.span(low, high, "s")),
         *([_against(found[0], found[1])] if len(found) > 1 else []),
         all_points(part),
     ]
@@ -183,7 +181,7 @@ def prefill_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         along=Axis(label="time to first token [s]", unit="s", scale="log"),
     )
     time = format_quantity(float(row.ttft[0]), "s", 3)
-    band = text.time_range(float(row.ttft_low[0]), float(row.ttft_high[0]))
+    band = text.span(float(row.ttft_low[0]), float(row.ttft_high[0]), "s")
     words = text.deployment_line(best).partition(";")[0]
     behind = f" behind {cached:,.0f} cached tokens" if cached else ""
     first = f"{words}: the first token of a prompt of {longest:,.0f} tokens{behind} comes after {time}"
@@ -194,13 +192,13 @@ def prefill_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         title=scenario.name,
         question="How long does a prompt take until its first token, without queueing?",
         answer=[
-            f"{'Fastest is ' if len(ordered) > 1 else ''}{first}{'' if band == '-' else f' (band {band} ms)'}.",
+            f"{'Fastest is ' if len(ordered) > 1 else ''}{first}{f' (band {band})' if band else ''}.",
             f"It reads {text.short(float(row.prompt_tokens_per_s[0]))} prompt tokens/s, bound by {row.bound[0]}; 10 %"
             f" more {resource} would save {text.percent(strongest.saved)}.",
             _prompt_memory(row.fits, best, float(row.resident_bytes[0])),
         ],
         facts=[
-            Fact(what="Time to first token", value=time, beside="no band" if band == "-" else f"band {band} ms"),
+            Fact(what="Time to first token", value=time, beside=f"band {band}" if band else "no band"),
             Fact(what="Prompt", value=f"{longest:,.0f} tokens", beside=f"{cached:,.0f} cached before"),
             Fact(
                 what="Reads",
@@ -215,7 +213,7 @@ def prefill_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
                 views=part.views,
             ),
             memory_section(pen, cases, batch=int(batch), context=int(cached + longest)),
-            sensitivity_section(pen, why, batch=batch, context=cached, band="" if band == "-" else f"{band} ms"),
+            sensitivity_section(pen, why, batch=batch, context=cached, band=band),
         ],
     )
 

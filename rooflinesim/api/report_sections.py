@@ -12,7 +12,6 @@ from rooflinesim.analysis.decode import DecodeResult, decode
 from rooflinesim.analysis.explain import Explanation
 from rooflinesim.analysis.flips import flips
 from rooflinesim.analysis.memory import memory
-from rooflinesim.analysis.operations import decode_ops
 from rooflinesim.analysis.recommend import Cost, cost_of
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.inline import inline_svg
@@ -108,23 +107,15 @@ def time_section(pen: Pen, asked: Deployment, *, batch: float, context: float) -
     """Where a step's time goes, by cause and by operation."""
     found = breakdown(asked, batch=curve([batch], 1.0, 256.0), context=context)
     across = {"across": BATCH, "along": Axis(label="time per step [s]", unit="s")}
-    rows = sorted(decode_ops(asked, batch=batch, context=context), key=lambda one: -one.time)
-    view = decode_report.ops_view(asked, rows[:_SHOWN_OPS], batch=batch, context=context)
-    rest = rows[_SHOWN_OPS:]
-    share = sum(one.share for one in rest)
+    here = breakdown(asked, batch=batch, context=context)
     return Section(
         title="Where the time goes",
+        words=[f"At batch {batch:,.0f} a step takes {format_quantity(float(here.step_time[0]), 's', 3)}."],
         drawings=[
             pen.drawing(draw_stack(found.batch, found.causes, **across), "Time of a step by cause"),
             pen.drawing(draw_stack(found.batch, found.parts, **across), "Time of a step by part of the model"),
         ],
-        views=[
-            dataclasses.replace(
-                view,
-                lines=[f"The longest operations at batch {batch:,.0f}, one device:"],
-                footer=[f"{len(rest)} more operations take {text.percent(share)}"] if rest else [],
-            )
-        ],
+        views=[standings_report.operations_view(here, _SHOWN_OPS)],
     )
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rooflinesim.report import text
+from rooflinesim.report.bars import bar
 from rooflinesim.report.decode import RESOURCE_NAMES
 from rooflinesim.report.document import Fact
 from rooflinesim.report.tables import View
 from rooflinesim.units import format_quantity
 
 if TYPE_CHECKING:
+    from rooflinesim.analysis.breakdown import Breakdown
     from rooflinesim.analysis.decode import DecodeResult
     from rooflinesim.analysis.explain import Explanation
     from rooflinesim.analysis.recommend import Cost, Standing
@@ -27,8 +29,8 @@ def best_sentences(
     best = found[0]
     row = best.row
     time = format_quantity(float(row.step_time[0]), "s", 3)
-    band = text.time_range(float(row.step_time_low[0]), float(row.step_time_high[0]))
-    within = "" if band == "-" else f" (band {band} ms)"
+    band = text.span(float(row.step_time_low[0]), float(row.step_time_high[0]), "s")
+    within = f" (band {band})" if band else ""
     choice = ""
     if len(found) > 1:
         choice = f"Of {len(found)} deployments, the best is "
@@ -73,13 +75,13 @@ def deployment_words(one: "Standing") -> str:
 def best_facts(best: "Standing", target: float | None, held: int | None) -> list[Fact]:
     """The numbers of a deployment that stand out."""
     row = best.row
-    band = text.time_range(float(row.step_time_low[0]), float(row.step_time_high[0]))
+    band = text.span(float(row.step_time_low[0]), float(row.step_time_high[0]), "s")
     at = f"batch {best.batch:,.0f}, context {best.context:,.0f}"
     facts = [
         Fact(
             what="Time per token",
             value=format_quantity(float(row.step_time[0]), "s", 3),
-            beside="no band" if band == "-" else f"band {band} ms",
+            beside=f"band {band}" if band else "no band",
         ),
         Fact(what="For each user", value=f"{text.short(float(row.tokens_per_s_per_user[0]))} tok/s", beside=at),
         Fact(what="In all", value=f"{text.short(float(row.tokens_per_s[0]))} tok/s", beside=at),
@@ -167,6 +169,28 @@ def standings_view(found: Sequence["Standing"], target: float | None) -> View:
         ],
         rows=rows,
         footer=[f"{rest:,} more deployments"] if rest else [],
+    )
+
+
+def operations_view(found: "Breakdown", most: int) -> View:
+    """The operations that take the longest, with what each mostly spends its time on; groups of layers together."""
+    whole = float(found.step_time[0])
+    ops = sorted(((name, float(times[0])) for name, times in found.ops.items()), key=lambda one: -one[1])
+    longest = ops[0][1] if ops else 0.0
+    rows = []
+    for name, time in ops[:most]:
+        causes = {term.cause: float(times[0]) for term, times in found.terms.items() if term.op == name}
+        part = next(term.part for term in found.terms if term.op == name)
+        cause = max(causes, key=lambda one: causes[one])
+        rows.append([name, part, text.milliseconds(time), text.share(time / whole), bar(time / longest), cause])
+    rest = ops[most:]
+    share = sum(time for _, time in rest) / whole
+    return View(
+        lines=["The longest operations, groups of layers together:"],
+        headers=["operation", "part", "ms", "share", "", "mostly"],
+        rows=rows,
+        left=(0, 1, 4, 5),
+        footer=[f"{len(rest)} more take {text.percent(share)}"] if rest else [],
     )
 
 

@@ -43,6 +43,15 @@ def time_range(low: float, high: float) -> str:
     return "-" if low == high else f"{short(low * 1e3)}-{short(high * 1e3)}"
 
 
+def span(low: float, high: float, unit: str) -> str:
+    """A band in the prefix of its upper end, such as 6.35-22.3 s; empty where there is none."""
+    if low == high:
+        return ""
+    upper, _, prefixed = format_quantity(high, unit, 3).partition(" ")
+    scale = float(upper.replace(",", "")) / high
+    return f"{short(low * scale)}-{upper} {prefixed}"
+
+
 def formats_line(precision: Precision, model: Model) -> str:
     """The number formats of a model's weights and cache, the odd ones out named."""
     parts = {"attention": precision.attention.name, "head": precision.head.name}

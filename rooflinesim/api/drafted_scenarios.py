@@ -59,8 +59,8 @@ def speculation_answer(scenario: Scenario) -> Callable[[Deployment, Mapping[str,
             model=deployment.model,
             hardware=deployment.hardware,
             stack=deployment.stack,
-            drafting=_drafting(asked, deployment.model),
-            acceptance=_acceptance(asked, point),
+            drafting=drafting_said(asked, deployment.model),
+            acceptance=acceptance_said(asked, point),
             tree=asked.tree,
             batch=[batch for batch, _, _ in grid],
             context=[context for _, context, _ in grid],
@@ -73,7 +73,8 @@ def speculation_answer(scenario: Scenario) -> Callable[[Deployment, Mapping[str,
     return ask
 
 
-def _drafting(asked: Speculation, target: Model) -> Drafting:
+def drafting_said(asked: Speculation, target: Model) -> Drafting:
+    """How a scenario drafts for a target."""
     draft: Any = None
     if asked.method == "eagle":
         draft = config.load_draft(asked.draft, target)
@@ -94,7 +95,8 @@ def _drafting(asked: Speculation, target: Model) -> Drafting:
     )
 
 
-def _acceptance(asked: Speculation, point: Mapping[str, Any]) -> Acceptance:
+def acceptance_said(asked: Speculation, point: Mapping[str, Any]) -> Acceptance:
+    """How much of a scenario's drafts is kept, at a point of its axes."""
     rest: dict[str, Any] = {
         "measured_length": asked.acceptance_at,
         "decay": asked.decay,

@@ -1,5 +1,6 @@
 """The answers to the questions of scenarios, side by side."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api.answers import answer, resolved
 from rooflinesim.api.drafted_scenarios import speculation_answer, speculation_points
 from rooflinesim.api.scenarios import contexts, grid_of, step_question
+from rooflinesim.api.serving import serving_answer, serving_points, simulation_answer
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import crossover as crossover_report
@@ -183,11 +185,48 @@ def _speculate(scenario: Scenario) -> Part:
     return _each(scenario, speculation_points(scenario), speculation_answer(scenario))
 
 
+def _serve(scenario: Scenario) -> Part:
+    """What users see under a steady load."""
+    return _each(scenario, serving_points(scenario), serving_answer(scenario))
+
+
+def _simulate(scenario: Scenario) -> Part:
+    """What a simulation of the traffic gives, a row for each fleet."""
+    return _each(scenario, serving_points(scenario), simulation_answer(scenario))
+
+
+def one_answer(scenario: Scenario, points: Sequence[Point], ask: Callable[[Deployment, Point], Answer]) -> Answer:
+    """The answer to a question about the one deployment and point that a scenario names.
+
+    Raises
+    ------
+    DomainError : if it names several.
+    """
+    nouns = named(scenario)
+    grid = grid_of(scenario, nouns, "decode")
+    if grid.deployments * len(points) > 1:
+        raise DomainError(
+            f"{scenario.name}: names {grid.deployments * len(points):,} fleets ({axes_line(grid)}), but one is meant"
+            " here: give each axis one value, or use `run` with question: simulate"
+        )
+    asked = deployment_at(grid, 0)
+    found = ask(asked, {**values_at(grid, 0), **points[0]})
+    basis = _basis(scenario, nouns, grid, {0: asked}, found.notes)
+    return dataclasses.replace(
+        found,
+        describe_inputs=lambda: {**basis["inputs"], **found.inputs},
+        notes=list(dict.fromkeys(basis["notes"])),
+        views=report.titled(scenario.name, found.views),
+    )
+
+
 ANSWERS: Mapping[Question, Callable[[Scenario], Part]] = {
     "decode": _steps,
     "prefill": _steps,
     "crossover": _crossover,
     "memory": _memory,
     "speculate": _speculate,
+    "serve": _serve,
+    "simulate": _simulate,
 }
 """How each question of a scenario is answered."""

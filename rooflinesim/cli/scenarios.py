@@ -1,4 +1,4 @@
-"""Commands about scenario files: run, compare and sweep."""
+"""Commands about scenario files: run, simulate and sweep."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rooflinesim.cli import options, plots
+from rooflinesim.cli import options
 from rooflinesim.cli.output import present, say, write_out
 
 ScenarioFile = Annotated[
@@ -29,80 +29,29 @@ def run(
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
 
 
-def compare(
-    first: Annotated[
-        Path,
-        typer.Argument(metavar="A", help="A scenario file; alone, the file of both: two scenarios, or two values."),
-    ],
-    second: Annotated[
-        Path | None, typer.Argument(metavar="[B]", help="A second scenario file.", show_default=False)
+def simulate(
+    scenario: ScenarioFile,
+    rate_scale: Annotated[
+        float | None,
+        typer.Option("--rate-scale", metavar="X", help="All arrivals X times as fast; default: as the scenario says."),
     ] = None,
-    pick: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pick",
-            metavar="AXIS=VALUE",
-            help="What to take where a scenario names several, such as batch=64; for one side: b.hardware=h200.",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the way from A to B: png, svg or pdf.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Seed of all draws.")] = None,
     form: options.Form = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Two deployments side by side, with the cause of the difference term by term.
+    """A scenario's traffic or trace, request by request; -o requests.csv writes what each request saw."""
+    from rooflinesim.api.serving import simulated, simulated_requests
+    from rooflinesim.config.scenarios import load_one_scenario
+    from rooflinesim.report.progress import progress_bar
 
-    Example: compare scenarios/llama3-70b-on-three-gpus.yaml --pick tp=4 --pick batch=64 --pick context=2k --pick
-    a.hardware=h100 --pick b.hardware=h200
-    """
-    figure_form = None if plot is None else plots.figure_form(plot)
-    from rooflinesim.api import compare as api
-    from rooflinesim.config.scenarios import load_one_scenario, load_scenarios
-
-    picks = options.picks_of(pick or [])
-    if second is None:
-        found = load_scenarios(first)
-        if len(found) > 2:
-            load_one_scenario(first)
-        one, other = found[0], found[1] if len(found) == 2 else None
-    else:
-        one, other = load_one_scenario(first), load_one_scenario(second)
-    answer = api.compare(first=one, second=other, picks=picks[""], first_picks=picks["a"], second_picks=picks["b"])
-    if plot is not None and figure_form is not None:
-        plots.write_figure(answer.plot(), figure_form, plot)
+    asked = load_one_scenario(scenario)
+    with progress_bar(asked.name, simulated_requests(asked), quiet=quiet) as advanced:
+        answer = simulated(scenario=asked, seed=seed, rate_scale=rate_scale, progress=advanced)
+    if output is not None and not quiet:
+        say([answer.summary["verdict"]])
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
-
-
-def report(
-    scenario: ScenarioFile,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="An .html page with figures, or .md.", show_default=False),
-    ],
-    quiet: options.Quiet = False,
-) -> None:
-    """A self-contained report: the answer, the deployment, load, memory, cost, and what all of it rests on.
-
-    Example: report scenarios/llama3-70b-on-three-gpus.yaml -o report.html
-    """
-    from rooflinesim.errors import FileError
-
-    form = {".html": "html", ".htm": "html", ".md": "md"}.get(output.suffix.lower())
-    if form is None:
-        raise FileError(f"{output}: a report is a page or Markdown; end its name in .html or .md")
-    plots.quiet_drawing()
-    from rooflinesim.api.report import report as written
-    from rooflinesim.config.scenarios import load_scenarios
-    from rooflinesim.report.files import write_text
-
-    command = ("rooflinesim", "report", scenario.name, "-o", output.name)
-    page = written(scenarios=load_scenarios(scenario), form=form, command=command)  # type: ignore[arg-type]
-    write_text(output, page)
-    if not quiet:
-        write_out(f"{output}: {len(page.encode()) / 1e3:,.0f} kB\n")
 
 
 def sweep(

@@ -93,6 +93,8 @@ def _rooted(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         elif key in ("traffic", "speculation") and isinstance(value, dict):
             own = {name: _path(one, folder) if name.startswith("draft") else one for name, one in value.items()}
             whole[key] = {name: _path(one, folder, is_file=name == "trace") for name, one in own.items()}
+        elif key == "prefill" and isinstance(value, dict):
+            whole[key] = {name: _path(one, folder) if name == "hardware" else one for name, one in value.items()}
         elif key == "price" and isinstance(value, dict):
             whole[key] = {_path(name, folder): one for name, one in value.items()}
     return whole

@@ -10,7 +10,7 @@ from rooflinesim.errors import FieldError
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
 
-Question = Literal["decode", "prefill", "crossover", "memory", "speculate", "plan"]
+Question = Literal["decode", "prefill", "crossover", "memory", "speculate", "serve", "simulate", "plan"]
 Method = Literal["draft-model", "eagle", "medusa", "mtp", "ngram", "self", "lookahead"]
 AcceptanceKind = Literal["conditional", "drafted", "length", "length-with-bonus", "curve"]
 
@@ -89,13 +89,21 @@ class Speculation(Noun):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Traffic(Noun):
-    """What users ask for: an open loop of `requests_per_s`, a closed loop of `users`, or the requests of a `trace`."""
+    """What users ask for: an open loop of `requests_per_s`, a closed loop of `users`, or the requests of a `trace`.
+
+    `cached_share` of each prompt is found in a prefix cache. `prompt_spread`, `output_spread` and `burstiness` are
+    squared coefficients of variation: of the lengths (0 is equal lengths, 1 those of an exponential law), and of the
+    gaps between requests (1 is a Poisson process).
+    """
 
     requests_per_s: tuple[float, ...] = quantity("1", default=(), axis=True, positive=True)
     users: tuple[int, ...] = quantity("1", default=(), axis=True, minimum=1)
     prompt_tokens: tuple[int, ...] = quantity("tokens", default=(), axis=True, minimum=1)
     output_tokens: tuple[int, ...] = quantity("tokens", default=(), axis=True, minimum=1)
     cached_share: tuple[float, ...] = quantity("1", default=(0.0,), axis=True, maximum=1.0)
+    prompt_spread: float = quantity("1", default=0.0, maximum=100.0)
+    output_spread: float = quantity("1", default=0.0, maximum=100.0)
+    burstiness: float = quantity("1", default=1.0, maximum=1000.0)
     trace: str | None = None
 
     def __post_init__(self) -> None:
@@ -111,6 +119,51 @@ class Traffic(Noun):
         for name in ("prompt_tokens", "output_tokens"):
             if self.trace is None and not getattr(self, name):
                 raise FieldError(name, f"missing; write it like {name}: 1200")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Batching(Noun):
+    """How engines form steps: requests at once (as many as fit into memory unless given), and tokens of a step.
+
+    `chunk_tokens` of 0 runs whole prompts before any further decode step.
+    """
+
+    batch_limit: tuple[int, ...] = quantity("1", default=(), axis=True, minimum=1)
+    chunk_tokens: tuple[int, ...] = quantity("tokens", default=(0,), axis=True)
+
+    def __post_init__(self) -> None:
+        units.check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Prefill(Noun):
+    """Engines that read prompts for others that decode: how many, on what, and how the cache moves.
+
+    `hardware` is that of the decoding engines unless given, `transfer_bandwidth` one network port per device.
+    """
+
+    hardware: str | None = None
+    tensor: tuple[int, ...] = _devices()
+    pipeline: tuple[int, ...] = _devices()
+    expert: tuple[int, ...] = _devices()
+    data: tuple[int, ...] = _devices()
+    replicas: tuple[int, ...] = _devices()
+    transfer_bandwidth: float | None = quantity("B/s", default=None, positive=True)
+
+    def __post_init__(self) -> None:
+        units.check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Simulation(Noun):
+    """How much to simulate: generated requests (a trace has its own), all arrivals `rate_scale` times as fast."""
+
+    requests: int = quantity("1", default=2000, minimum=1, maximum=1_000_000)
+    rate_scale: float = quantity("1", default=1.0, positive=True, maximum=1e6)
+    seed: int = quantity("1", default=0)
+
+    def __post_init__(self) -> None:
+        units.check(self)
 
 
 def _target() -> Any:
@@ -140,7 +193,8 @@ class Scenario(Noun):
 
     `model`, `hardware` and `stack` are names or paths of profiles. `question` is what `run` answers; without one it
     follows from what the scenario says, see `asked`. `prompt` are the tokens of a prefill, `context` those that are
-    cached before a step. `price` is that of one device, by its name under `hardware`.
+    cached before a step. `replicas` share the traffic, each under the `policy`; with `prefill` prompts run on engines
+    of their own. `price` is that of one device, by its name under `hardware`.
     """
 
     name: str = ""
@@ -157,6 +211,10 @@ class Scenario(Noun):
     prompt: tuple[int, ...] = quantity("tokens", default=(), axis=True, minimum=1)
     speculation: Speculation | None = None
     traffic: Traffic | None = None
+    replicas: tuple[int, ...] = _devices()
+    policy: Batching = dataclasses.field(default=Batching())
+    prefill: Prefill | None = None
+    simulation: Simulation = dataclasses.field(default=Simulation())
     objective: Objective | None = None
     price: Mapping[str, float] = quantity("USD/h", default=None)
 
@@ -175,6 +233,8 @@ class Scenario(Noun):
             return self.question
         if self.traffic is not None and self.objective is not None:
             return "plan"
+        if self.traffic is not None and not self.prompt and not self.batch:
+            return "simulate" if self.traffic.trace else "serve"
         if self.speculation is not None:
             return "speculate"
         return "prefill" if self.prompt else "decode"

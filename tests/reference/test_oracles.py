@@ -1,7 +1,6 @@
 """Numeric oracles of the theory, met by the product's own functions, configured to each oracle's simplifications.
 
-`ROOFLINESIM_ORACLES` names another file of oracles of the same functions. Oracles of questions that are not
-answered yet (serving) are left to the parts that answer them.
+`ROOFLINESIM_ORACLES` names another file of oracles of the same functions.
 """
 
 import json
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from rooflinesim.analysis.crossover import crossing, crossover, op_crossing
+from rooflinesim.analysis.serving import queueing
 from rooflinesim.analysis.speculation import chains, closed_forms, tokens, trees
 from rooflinesim.analysis.speculation.acceptance import Acceptance, acceptance_rate, tokens_per_round
 from rooflinesim.analysis.timing import step_op_costs, step_time, step_traffic
@@ -49,7 +49,7 @@ from rooflinesim.workload.op import gemm
 from rooflinesim.workload.parameters import streamed_parameters, total_parameters
 from rooflinesim.workload.step import Step
 
-SECTIONS = ("1", "2", "3", "5", "6")
+SECTIONS = ("1", "2", "3", "4", "5", "6")
 
 
 def bytes_format(size: float) -> NumberFormat:
@@ -417,6 +417,34 @@ def large_batch(i: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def fitting(i: dict[str, Any]) -> float:
+    """Sequences beside weights, a draft's weights and activations, in whole blocks of the paged cache."""
+    room = i["mem"] * i["util"] - i["weights"] - i.get("draft_weights", 0.0) - i["act"]
+    tokens = i["s"] + i["gamma"] + 1 if "gamma" in i else i["s"]
+    held = (i["kv"] + i.get("kv_draft", 0.0)) * attend.paged_tokens(np.float64(tokens), i["block"])
+    return float(queueing.fitting_sequences(room, held))
+
+
+def affine_mean_batch(i: dict[str, Any]) -> float:
+    """The closed form, and the same point found on the rates of every batch."""
+    found = float(queueing.mean_batch(i["lam"], i["n"], i["t0"], i["t1"], i.get("Tp", 0.0)))
+    if math.isfinite(found):
+        rates = decode_rates(i, np.arange(1.0, 1000.0))
+        assert float(queueing.batch_at_rate(i["lam"], rates)) == pytest.approx(found, rel=1e-9)
+    return found
+
+
+def decode_rates(i: dict[str, Any], batch: Any) -> Any:
+    return queueing.request_rate(batch, i["n"], i["t0"] + i["t1"] * batch, i.get("Tp", 0.0))
+
+
+def birth_death_mean(i: dict[str, Any]) -> float:
+    batches = np.arange(0.0, 2001.0)
+    shares, beyond = queueing.batch_probabilities(np.array([i["lam"]]), i["n"], i["t0"] + i["t1"] * batches[1:])
+    assert float(beyond[0]) < 1e-12
+    return float(shares[0] @ batches)
+
+
 ORACLES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "dense_params": lambda i: total_parameters(llama(i)),
     "dense_streamed_params": lambda i: streamed_parameters(llama(i)),
@@ -497,6 +525,24 @@ ORACLES: dict[str, Callable[[dict[str, Any]], Any]] = {
         active_experts=i["k"],
         dense_bytes=i["Wd"],
         expert_bytes=i["We"],
+    ),
+    "max_concurrency": fitting,
+    "max_concurrency_spec": fitting,
+    "mean_batch_fixed_point": affine_mean_batch,
+    "max_rate": lambda i: decode_rates(i, float(i["Bmax"])),
+    "mean_batch_birth_death": birth_death_mean,
+    "pk_wait": lambda i: float(queueing.prompt_wait(i["lam"], i["es"], i["es2"])),
+    "wait_quantile": lambda i: float(queueing.wait_quantile(i["rho"], i["W"], i["p"])),
+    "pd_ratio": lambda i: queueing.prefill_ratio(i["Tp"], i["n"], i["B"], i["t0"] + i["t1"] * i["B"]),
+    "usd_per_mtok": lambda i: queueing.usd_per_million_tokens(i["price"] * i["gpus"], i["tps"], i["util"]),
+    "joule_per_token": lambda i: queueing.joule_per_token(
+        byte_energy=i["e_byte"],
+        moved_bytes=i["nbytes"],
+        flop_energy=i["e_flop"],
+        flop=i["flops"],
+        static_power=i["P_static"],
+        time=i["t"],
+        tokens=i["tokens"],
     ),
     "allreduce_ring": all_reduce("ring_latency"),
     "allreduce_oneshot": all_reduce("one_shot_latency"),

@@ -1,0 +1,1 @@
+"""Serving: many requests over time on a fleet of engines."""

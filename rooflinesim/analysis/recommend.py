@@ -47,20 +47,32 @@ class Standing(Noun):
         return float(self.row.tokens_per_s[0]) / self.deployment.devices
 
 
-def cost_of(deployment: Deployment, price: float | None, tokens_per_s: Array) -> Cost:
-    """Price and energy of tokens at rates of the whole deployment.
+def cost_of(hourly: float | None, power: float | None, tokens_per_s: Array) -> Cost:
+    """Price and energy of tokens that come at rates.
 
     Parameters
     ----------
-    price : of one device. [USD/h]
-    tokens_per_s : all tokens of the deployment. [tokens/s] > 0
+    hourly : price of all devices. [USD/h]
+    power : of all devices. [W]
+    tokens_per_s : all tokens together. [tokens/s] > 0
     """
-    devices, rated = deployment.devices, deployment.hardware.thermal_design_power
+    rate = np.asarray(tokens_per_s)
     return Cost(
-        usd_per_mtok=None if price is None else np.asarray(price * devices * 1e6 / (3600.0 * np.asarray(tokens_per_s))),
-        joules_per_token=None if rated is None else np.asarray(rated * devices / np.asarray(tokens_per_s)),
-        power=None if rated is None else rated * devices,
+        usd_per_mtok=None if hourly is None else np.asarray(hourly * 1e6 / (3600.0 * rate)),
+        joules_per_token=None if power is None else np.asarray(power / rate),
+        power=power,
     )
+
+
+def rated_power(deployment: Deployment) -> float | None:
+    """Rated power of all devices of a deployment [W]; None where the profile states none."""
+    rated = deployment.hardware.thermal_design_power
+    return None if rated is None else rated * deployment.devices
+
+
+def hourly_price(deployment: Deployment, price: float | None) -> float | None:
+    """Price of all devices of a deployment [USD/h]; None where that of one is unknown."""
+    return None if price is None else price * deployment.devices
 
 
 def standings(
@@ -101,7 +113,7 @@ def _standing(deployment: Deployment, price: float | None, rows: DecodeResult, t
     meets = fits & (rows.step_time <= limit)
     chosen = int(np.where(meets, rows.tokens_per_s, -1.0).argmax()) if meets.any() else int(rows.step_time.argmin())
     row = decode(deployment, batch=float(rows.batch[chosen]), context=float(rows.context[chosen]))
-    cost = cost_of(deployment, price, float(row.tokens_per_s[0]))
+    cost = cost_of(hourly_price(deployment, price), rated_power(deployment), float(row.tokens_per_s[0]))
     return Standing(
         deployment=deployment,
         price=price,

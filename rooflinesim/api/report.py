@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rooflinesim import __version__
 from rooflinesim.api.report_chapters import crossover_chapter, memory_chapter, prefill_chapter, steps_chapter
 from rooflinesim.api.report_sections import Pen
+from rooflinesim.api.report_serving import serving_chapter
 from rooflinesim.api.report_speculation import speculation_chapter
 from rooflinesim.api.run import part_of
 from rooflinesim.plots.inline import colour_roles
@@ -68,5 +69,7 @@ CHAPTERS: Mapping[Question, Callable[[Pen, Scenario, Part], Chapter]] = {
     "crossover": crossover_chapter,
     "memory": memory_chapter,
     "speculate": speculation_chapter,
+    "serve": serving_chapter,
+    "simulate": serving_chapter,
 }
 """How each question of a scenario is told."""

@@ -182,7 +182,7 @@ def prefill_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
     )
     time = format_quantity(float(row.ttft[0]), "s", 3)
     band = text.span(float(row.ttft_low[0]), float(row.ttft_high[0]), "s")
-    words = text.deployment_line(best).partition(";")[0]
+    words = text.deployment_words(best)
     behind = f" behind {cached:,.0f} cached tokens" if cached else ""
     first = f"{words}: the first token of a prompt of {longest:,.0f} tokens{behind} comes after {time}"
     why = explain(best, batch=batch, context=cached, new_tokens=longest)
@@ -249,7 +249,7 @@ def memory_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         title=scenario.name,
         question=f"What takes memory at batch {batch:,} and {context:,} tokens of context, and what fits?",
         answer=[
-            f"{text.deployment_line(best).partition(';')[0]} takes {format_quantity(ledger.resident, 'B', 3)} of each"
+            f"{text.deployment_words(best)} takes {format_quantity(ledger.resident, 'B', 3)} of each"
             f" device's memory and {'fits' if ledger.fits else 'does not fit' if ledger.fits is False else 'may fit'}.",
             *(f"{line[0].upper()}{line[1:]}." for line in fit_lines[:2]),
         ],
@@ -275,7 +275,7 @@ def crossover_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         row.scope: crossover_report.reason_of(row, result) for row in result.rows if row.scope != "op"
     }
     step, gemms, fits = result.row("step"), result.row("weight_gemms"), result.row("fits")
-    words = text.deployment_line(asked).partition(";")[0]
+    words = text.deployment_words(asked)
     held = None if fits.batch is None else int(fits.batch)
     return Chapter(
         title=scenario.name,

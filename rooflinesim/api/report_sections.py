@@ -12,7 +12,7 @@ from rooflinesim.analysis.decode import DecodeResult, decode
 from rooflinesim.analysis.explain import Explanation
 from rooflinesim.analysis.flips import flips
 from rooflinesim.analysis.memory import memory
-from rooflinesim.analysis.recommend import Cost, cost_of
+from rooflinesim.analysis.recommend import Cost, cost_of, hourly_price, rated_power
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.inline import inline_svg
 from rooflinesim.plots.memory import OTHER_LOOK, PART_LOOKS
@@ -153,7 +153,7 @@ def cost_section(
 ) -> Section | None:
     """What tokens cost, in money and energy; None where neither is known."""
     points = decode(asked, batch=np.asarray(batches, dtype=np.float64), context=context)
-    cost = cost_of(asked, price, points.tokens_per_s)
+    cost = cost_of(hourly_price(asked, price), rated_power(asked), points.tokens_per_s)
     drawings = list(_cost_drawings(pen, asked, price, batches, context))
     if not drawings:
         return None
@@ -174,7 +174,7 @@ def _cost_drawings(
     pen: Pen, asked: Deployment, price: float | None, batches: Sequence[float], context: float
 ) -> Iterator[Drawing]:
     result: DecodeResult = decode(asked, batch=curve(batches, 1.0, 256.0), context=context)
-    cost: Cost = cost_of(asked, price, result.tokens_per_s)
+    cost: Cost = cost_of(hourly_price(asked, price), rated_power(asked), result.tokens_per_s)
     pale = None if result.fits is None else ~result.fits
     for values, title, unit in (
         (cost.usd_per_mtok, "Cost of a million output tokens", Axis(label="USD per million tokens", scale="log")),

@@ -1,6 +1,7 @@
 """The chapter of a report about speculation: what it gains, with which draft, and where it loses."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +27,16 @@ from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import format_quantity, parse_range
 
+METHOD_WORDS: Mapping[str, str] = {
+    "draft-model": "a small model",
+    "eagle": "an EAGLE head",
+    "medusa": "Medusa heads",
+    "mtp": "multi-token prediction",
+    "ngram": "prompt lookup",
+    "self": "the model's own first layers",
+    "lookahead": "lookahead",
+}
+
 
 def speculation_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
     """Rounds of speculation beside plain decoding, at each acceptance that the scenario names."""
@@ -34,27 +45,26 @@ def speculation_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
     batches = [float(one) for one in scenario.batch or parse_range(DEFAULT_BATCHES)]
     context = float(contexts(scenario)[0])
     points = speculation_points(scenario)
-    point = points[len(points) // 2]
-    result: SpeculateResult = part_result(scenario, asked, point)
-    own = (result.context == context) & result.is_best
-    at = int(np.flatnonzero(own)[np.argmin(result.batch[own])])
+    results = [part_result(scenario, asked, one) for one in points]
+    best = [_best_place(one, context) for one in results]
+    gains = [float(one.speedup[at]) for one, at in zip(results, best, strict=True)]
+    chosen = int(np.argmax(gains))
+    result, at = results[chosen], best[chosen]
     gain, low, high = (float(getattr(result, name)[at]) for name in ("speedup", "speedup_low", "speedup_high"))
-    rate = point.get("acceptance_rate")
-    kept = "the measured curve of acceptance" if rate is None else f"an acceptance of {rate:.3g}"
-    losing = part.summary["answers"][len(points) // 2].get("losing_reason", "")
+    rates = [one.get("acceptance_rate") for one in points]
+    losing = part.summary["answers"][chosen].get("losing_reason", "")
     why = explain(asked, batch=float(result.batch[at]), context=context)
     price = field.prices[0]
+    method = METHOD_WORDS[said(scenario).method]
     return Chapter(
         title=scenario.name,
-        question=f"What does drafting by {said(scenario).method} gain, with which draft, and where does it lose?",
+        question=f"What does drafting by {method} gain, with which draft, and where does it lose?",
         answer=[
-            f"{text.deployment_line(asked).partition(';')[0]}: at batch {result.batch[at]:,.0f} and {kept}, drafting"
-            f" gains {gain:.2f} x (band {low:.2f}-{high:.2f}): {_draft_words(result, at)}.",
-            f"A token takes {format_quantity(float(result.tpot[at]), 's', 3)} in place of"
-            f" {format_quantity(float(result.plain_step_time[at]), 's', 3)}.",
-            f"At {context:,.0f} tokens of context speculation {losing}."
-            if losing
-            else "The draft is chosen per batch.",
+            f"{text.deployment_words(asked)}: at batch {result.batch[at]:,.0f} and"
+            f" {context:,.0f} tokens of context drafting by {method} {_gain_words(gains, rates)}.",
+            f"At {_kept_words(rates[chosen])} a token takes {format_quantity(float(result.tpot[at]), 's', 3)} in place"
+            f" of {format_quantity(float(result.plain_step_time[at]), 's', 3)}, with {_draft_words(result, at)}.",
+            f"There speculation {losing}." if losing else "The draft is chosen for each batch.",
         ],
         facts=[
             Fact(what="Speed-up", value=f"{gain:.2f} x", beside=f"band {low:.2f}-{high:.2f}"),
@@ -86,6 +96,27 @@ def speculation_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
             dataclasses.replace(all_points(part), title="All numbers of the answer, with the schedule by batch"),
         ],
     )
+
+
+def _best_place(result: SpeculateResult, context: float) -> int:
+    """Row of the best draft at the smallest batch."""
+    own = (result.context == context) & result.is_best
+    return int(np.flatnonzero(own)[np.argmin(result.batch[own])])
+
+
+def _gain_words(gains: Sequence[float], rates: Sequence[float | None]) -> str:
+    """What speculation gains over what is known of acceptance."""
+    if max(gains) <= 1.0:
+        return "gains nothing: plain decoding is faster than every draft offered"
+    if len(gains) == 1:
+        return f"gains {gains[0]:.2f} x"
+    least, most = int(np.argmin(gains)), int(np.argmax(gains))
+    low = "nothing" if gains[least] <= 1.0 else f"{gains[least]:.2f} x"
+    return f"gains {low} at {_kept_words(rates[least])} and {gains[most]:.2f} x at {_kept_words(rates[most])}"
+
+
+def _kept_words(rate: float | None) -> str:
+    return "the measured acceptance" if rate is None else f"an acceptance of {rate:.3g}"
 
 
 def part_result(scenario: Scenario, asked: Deployment, point: dict[str, float]) -> SpeculateResult:

@@ -91,11 +91,20 @@ def draw_lines(
     places : marks on the horizontal axis, as thin lines up, by label
     """
     with house_style(), mpl.rc_context(_SMALL):
-        figure, axes = _panel(_HEIGHT + 0.17 * _legend_rows([*lines, *(levels or {}), *(places or {})]))
+        words = [*lines, *(levels or {}), *(places or {})]
+        figure, axes = _panel(_HEIGHT + 0.17 * _legend_rows(words))
         handles: list[Artist] = []
         has_band = is_pale = False
+        heights = np.concatenate(
+            [*(line.y[np.isfinite(line.y)] for line in lines.values()), [*(levels or {}).values()]]
+        )
+        top = float(heights.max(initial=0.0))
         for index, ((label, line), look) in enumerate(zip(lines.items(), LOOKS, strict=False)):
             low, high = (line.y if end is None else end for end in (line.low, line.high))
+            if not np.isfinite(high).all():
+                # A band without an upper end leaves the figure.
+                high = np.where(np.isfinite(high), high, 10.0 * top)
+                axes.set_ylim(None, 1.6 * top)
             if np.any(low != high) and (index == 0 or len(lines) <= _MOST_BANDS):
                 axes.fill_between(line.x, low, high, color=look.colour, alpha=0.16, linewidth=0)
                 has_band = True
@@ -119,9 +128,9 @@ def draw_lines(
         if is_pale:
             handles.append(key("does not fit in memory", color=GREY, alpha=0.45, linestyle="-"))
         _scaled(axes.xaxis, across, np.concatenate([line.x for line in lines.values()]))
-        heights = [line.y[np.isfinite(line.y)] for line in lines.values()]
-        _scaled(axes.yaxis, along, np.concatenate([*heights, list((levels or {}).values())]))
-        _legend(figure, handles)
+        _scaled(axes.yaxis, along, heights)
+        if len(handles) > 1:
+            _legend(figure, handles)
     return figure
 
 

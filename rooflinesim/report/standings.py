@@ -37,7 +37,7 @@ def best_sentences(
     if target is not None and not best.meets:
         choice = f"Nothing asked about keeps a token within {format_quantity(target, 's', 3)}; nearest comes "
     yield (
-        f"{choice}{deployment_words(best)}: a token takes {time}{within} at batch {best.batch:,.0f} and"
+        f"{choice}{text.deployment_words(best.deployment)}: a token takes {time}{within} at batch {best.batch:,.0f} and"
         f" {best.context:,.0f} tokens of context, {text.short(float(row.tokens_per_s[0]))} tokens/s in all."
     )
     strongest = max(why.sensitivities, key=lambda one: one.saved)
@@ -65,11 +65,6 @@ def _last_sentence(best: "Standing", target: float | None, held: int | None) -> 
         return "The profile states neither a memory capacity nor a rated power."
     words = "; ".join(parts)
     return words[0].upper() + words[1:] + "."
-
-
-def deployment_words(one: "Standing") -> str:
-    """A deployment without its formats."""
-    return text.deployment_line(one.deployment).partition(";")[0]
 
 
 def best_facts(best: "Standing", target: float | None, held: int | None) -> list[Fact]:

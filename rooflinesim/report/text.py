@@ -71,12 +71,14 @@ def formats_line(precision: Precision, model: Model) -> str:
 
 def deployment_line(deployment: Deployment) -> str:
     """One line that says what is being asked about."""
-    count = deployment.devices
-    devices = (
-        deployment.hardware.name if count == 1 else f"{count} x {deployment.hardware.name} ({layout_words(deployment)})"
-    )
-    formats = formats_line(deployment.precision, deployment.model)
-    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats}"
+    return f"{deployment_words(deployment)}; {formats_line(deployment.precision, deployment.model)}"
+
+
+def deployment_words(deployment: Deployment) -> str:
+    """A model on devices under a stack, without its formats."""
+    count, name = deployment.devices, deployment.hardware.name
+    devices = name if count == 1 else f"{count} x {name} ({layout_words(deployment)})"
+    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}"
 
 
 def telling_labels(deployments: Sequence[Deployment]) -> list[str]:

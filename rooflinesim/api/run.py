@@ -45,7 +45,7 @@ def run(*, scenarios: Sequence[Scenario]) -> Answer:
     ------
     RooflinesimError : if a name is unknown, no deployment can be, or a question has no answer in this version.
     """
-    parts = [ANSWERS.get(scenario.asked, _steps)(scenario) for scenario in scenarios]
+    parts = [part_of(scenario) for scenario in scenarios]
     return Answer(
         command="run",
         version=__version__,
@@ -57,6 +57,16 @@ def run(*, scenarios: Sequence[Scenario]) -> Answer:
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         views=[view for part in parts for view in part.views],
     )
+
+
+def part_of(scenario: Scenario) -> Part:
+    """The answer to one scenario's question.
+
+    Raises
+    ------
+    RooflinesimError : if a name is unknown, no deployment can be, or the question has no answer in this version.
+    """
+    return ANSWERS.get(scenario.asked, _steps)(scenario)
 
 
 def _steps(scenario: Scenario) -> Part:

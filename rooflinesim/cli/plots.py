@@ -237,15 +237,22 @@ def _drafts(acceptance: str | None, keeps: dict[str, Any], lengths: str) -> dict
     return {"acceptance": kept, "draft_length": options.whole_range(lengths, "--draft-length", minimum=0)}
 
 
-def figure_form(path: Path) -> "FigureFormat":
-    """Format of a figure's file, asked for before anything is computed; what draws is made ready for files."""
+def quiet_drawing() -> None:
+    """Make what draws ready for files.
+
+    A backend that opens windows, or that there is none of, has no say in what goes into a file; and the news of font
+    caches and settings is none here.
+    """
     import logging
     import os
 
-    # A backend that opens windows, or that there is none of, has no say in what goes into a file; and the news of
-    # font caches and settings is none here.
     os.environ["MPLBACKEND"] = "agg"
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def figure_form(path: Path) -> "FigureFormat":
+    """Format of a figure's file, asked for before anything is computed; what draws is made ready for files."""
+    quiet_drawing()
     from rooflinesim.plots.canvas import form_of
 
     return form_of(path)

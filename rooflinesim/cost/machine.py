@@ -44,7 +44,7 @@ class Machine(Noun):
     vector_rate: Array | None
     quantization: Mapping[str, QuantizationLaw]
     on_chip_bandwidth: float | None
-    cache_bytes: float
+    cache_bytes: Array
     cores: float | None
     clock_rate: float | None
     gemm: GemmLaw
@@ -62,7 +62,7 @@ class Machine(Noun):
     network_bandwidth: float = NETWORK.bandwidth
     host_devices: int = 1
     measured: Mapping[str, MeasuredKernels] = dataclasses.field(default_factory=dict)
-    flop_scale: float = 1.0
+    flop_scale: Array = 1.0
 
     def gemm_law(self, form: NumberFormat) -> GemmLaw:
         """Constants of products with weights of a format, whose kernels may never split inputs."""

@@ -15,7 +15,7 @@ from rooflinesim.analysis.serving.queueing import (
     batch_probabilities,
     clearing_time,
     interruption_variance,
-    mixture_quantile,
+    mixture_quantiles,
     prompt_wait,
     wait_quantile,
 )
@@ -196,11 +196,12 @@ def _open_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     longest = np.full(rate.shape, np.inf)
     if not fleet.is_disaggregated and np.isfinite(engine.prompts.longest_step[0]):
         longest = _beside(engine.prompts.longest_step, running)
-    for name, share in QUANTILES.items():
+    interrupted = _interrupted(engine, load, rate, running) if is_decoding else np.zeros((rate.size, len(QUANTILES)))
+    for column, (name, share) in enumerate(QUANTILES.items()):
         place = np.maximum(np.argmax(by_token >= share - 1e-12, axis=1), 1)
         parts = (
             slowed[np.arange(rate.size), place - 1] - tpot,
-            _interrupted(engine, load, rate, running, share) if is_decoding else 0.0 * tpot,
+            interrupted[:, column],
         )
         most = np.maximum(longest, tpot)
         found[f"tpot_{name}"] = np.where(overloaded, at_limit, np.minimum(tpot + _together(parts), most))
@@ -271,10 +272,10 @@ def _together(deviations: Sequence[Array]) -> np.ndarray:
     return np.asarray(np.sign(squares) * np.sqrt(np.abs(squares)))
 
 
-def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarray, share: float) -> np.ndarray:
-    """Deviation from the mean of the time per token, by how many prompts a request happens to meet [s].
+def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarray) -> np.ndarray:
+    """Deviations from the mean of the time per token, by how many prompts a request happens to meet [s].
 
-    Requests of few tokens meet none or many for their length.
+    One column for each of the percentiles. Requests of few tokens meet none or many for their length.
     """
     kinds, _ = length_law(load.output_tokens, load.output_spread)
     tokens = np.maximum(kinds - 1.0, 1.0)
@@ -285,7 +286,8 @@ def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarr
     variance = interruption_variance(rate, step, prompt, squared)[:, np.newaxis] * tokens
     deviations = np.sqrt(variance + clearing[:, np.newaxis] ** 2) / tokens
     means = clearing[:, np.newaxis] / tokens
-    return mixture_quantile(means, deviations, share) - clearing / load.decoded_tokens
+    quantiles = mixture_quantiles(means, deviations, np.array(list(QUANTILES.values())))
+    return quantiles - (clearing / load.decoded_tokens)[:, np.newaxis]
 
 
 def _closed_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:

@@ -220,7 +220,11 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     drafted = draft_prefill_time(drafts.speculation, load.prompt_tokens) if drafts else 0.0
     cached = load.cached_tokens / load.prompt_tokens
     lengths = np.concatenate([kinds, points, [load.prompt_tokens]])
-    whole = prompt_work(deployment, _prompts(np.maximum(lengths * (1.0 - cached), 1.0), lengths * cached))
+    together = _prompts(
+        np.concatenate([np.maximum(lengths * (1.0 - cached), 1.0), np.asarray(chunks.new_tokens)]),
+        np.concatenate([lengths * cached, np.asarray(chunks.context)]),
+    )
+    whole, in_chunks = np.split(prompt_work(deployment, together), [lengths.size])
     mean = float(np.mean(whole[: kinds.size]))
     batches = np.arange(decode.time.size + 1.0)
     nothing = np.zeros_like(batches)
@@ -239,11 +243,11 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         first = engine
         if deployment.data_parallel > 1:
             # The groups read prompts side by side: one of them takes as long as one in each.
-            together = dataclasses.replace(chunks, batch=float(deployment.data_parallel))
-            first = np.full(batches.shape, drafted + float(np.sum(prompt_work(deployment, together))))
+            groups = dataclasses.replace(chunks, batch=float(deployment.data_parallel))
+            first = np.full(batches.shape, drafted + float(np.sum(prompt_work(deployment, groups))))
         return dataclasses.replace(law, engine_time=engine, queue_time=engine, first_token_time=first)
     longer = mean / float(whole[-1])
-    alone = drafted + longer * float(np.sum(prompt_work(deployment, chunks)))
+    alone = drafted + longer * float(np.sum(in_chunks))
     timed = timed_batches(decode.time.size)
     rows = timed * decode.rows
     budget = np.maximum(chunk - rows, 1.0)

@@ -190,6 +190,11 @@ def measure(
     skipped.extend(
         Skipped(id=f"round {number}", reason="its clock rate is not that of the others") for number in left_out
     )
+    skipped.extend(
+        Skipped(id=cell.id, reason="the budget was spent before its turn")
+        for id_, cell in cell_by_id.items()
+        if id_ not in record.samples and id_ not in record.skipped and not id_.startswith("shares/")
+    )
     kept_cells = {id_: cell for id_, cell in cell_by_id.items() if id_ in record.samples}
     return Measured(
         machinery=own,

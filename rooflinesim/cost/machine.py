@@ -155,7 +155,7 @@ def _machine(hardware: Hardware, stack: Stack, devices: int, own: IsolatedKernel
         expert_formats=own.expert_formats,
         recurrent=stack.recurrent,
         elementwise=stack.elementwise,
-        collectives=collectives_of(stack, own, link.name if link else ""),
+        collectives=measured.collectives or collectives_of(stack, own, link.name if link else ""),
         network=stack.collectives.get("network", stack.collectives["default"]),
         link_bandwidth=link.bandwidth if link else 1.0,
         host_devices=reach_of(hardware),

@@ -272,7 +272,7 @@ def software_of(deployment: Deployment) -> Software:
         )
     return Software(
         launch_time=measured.launch_time if is_eager else 0.0,
-        layer_time=measured.layer_time,
+        layer_time=0.0,
         sequence_time=0.0,
-        step_time=measured.step_time + (0.0 if is_eager else measured.graph_time),
+        step_time=0.0 if is_eager else measured.graph_time,
     )

@@ -13,6 +13,7 @@ from rooflinesim.analysis.bands import band_of
 from rooflinesim.analysis.comparison import Comparison, score, scores
 from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time, step_traffic
 from rooflinesim.api.answers import deployment
+from rooflinesim.api.catalogue_device import catalogue_device
 from rooflinesim.api.device_calibration import (
     Told,
     require_torch,
@@ -258,6 +259,27 @@ LADDER: tuple[tuple[str, Callable[[MeasuredKernels], MeasuredKernels]], ...] = (
 """Models of increasing detail between the roofs and the whole."""
 
 
+def uncalibrated(found: "Measured", measured: np.ndarray) -> dict[str, Any] | None:
+    """Errors of predictions from the catalogue alone, and how many measurements their bands hold; None without any."""
+    own = found.machinery
+    device = catalogue_device(own.name, own.threads, is_gpu=own.is_gpu)
+    if device is None:
+        return None
+    cells = [cell for cell, _ in found.cells]
+    likely, fastest, slowest = (predicted(one, cells) for one in (device.likely, device.fastest, device.slowest))
+    apart = likely.time / measured - 1.0
+    inside = (measured >= fastest.low) & (measured <= slowest.high)
+    return {
+        "hardware": device.note,
+        "stack": STACK,
+        "mape": float(np.abs(apart).mean()),
+        "bias": float(np.median(apart)),
+        "inside_band": float(inside.mean()),
+        "low": float(np.median(fastest.low / likely.time)),
+        "high": float(np.median(slowest.high / likely.time)),
+    }
+
+
 def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, seconds: float) -> Answer:
     ordered = [cell for cell, _ in found.cells]
     times = [own for _, own in found.cells]
@@ -309,6 +331,7 @@ def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, sec
         "noisy_cells": int(is_noisy.sum()),
         "half_throughput_batch": [dataclasses.asdict(one) for one in flips],
         "ladder": rungs,
+        "uncalibrated": uncalibrated(found, measured),
         "shares": {
             id_: [{"op": name, "measured": first, "predicted": second} for name, first, second in rows]
             for id_, rows in shares.items()

@@ -13,9 +13,10 @@ from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.step import op_cost
 from rooflinesim.errors import RooflinesimError
 from rooflinesim.specs.deployment import Deployment
-from rooflinesim.specs.hardware import Calibration, Hardware, Interval, Measurement, OnChipMemory
+from rooflinesim.specs.hardware import Calibration, Hardware, Interval, Link, Measurement, OnChipMemory
 from rooflinesim.specs.measured_kernels import MeasuredKernels
 from rooflinesim.specs.stack import Band
+from rooflinesim.validation.exchange_fit import collective_law
 from rooflinesim.validation.measured_fit import LawErrors, TimedOp, kernels_of, law_errors
 from rooflinesim.workload.op import ExpertShape
 from rooflinesim.workload.step import Step
@@ -82,6 +83,11 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
         intervals=intervals(found.kernels, base, kernels) if has_intervals else {},
     )
     hardware = dataclasses.replace(base, calibration=calibration)
+    if found.exchanges:
+        law, bandwidth = collective_law(found.exchanges, base.link.bandwidth if base.link else None)
+        calibration = dataclasses.replace(calibration, collectives=law)
+        link = base.link or Link(name="measured", bandwidth=bandwidth, devices=max(2, found.exchanges[0].ranks))
+        hardware = dataclasses.replace(hardware, link=link, calibration=calibration)
     bands = step_bands(hardware, errors, found)
     return dataclasses.replace(hardware, calibration=dataclasses.replace(calibration, bands=bands))
 
@@ -162,11 +168,23 @@ def with_experts(
             rest.append(time - sum(float(op_cost(op, machine).time) for op in inside))
             weights.append(1.0 / time)
         if len(rows) >= 2:
-            scale = np.array(weights)
-            solution, *_ = np.linalg.lstsq(np.array(rows) * scale[:, None], np.array(rest) * scale, rcond=None)
-            routing, expert = (max(0.0, float(value)) for value in solution)
+            routing, expert = _least_squares(np.array(rows), np.array(rest), np.array(weights))
             whole[form] = dataclasses.replace(own, expert_time=expert, routing_time=routing)
     return whole
+
+
+def _least_squares(rows: np.ndarray, times: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Two constants of least weighted squares, neither below zero."""
+
+    def solved(columns: list[int]) -> np.ndarray:
+        found = np.zeros(2)
+        found[columns], *_ = np.linalg.lstsq(rows[:, columns] * weights[:, None], times * weights, rcond=None)
+        return np.maximum(found, 0.0)
+
+    both, *_ = np.linalg.lstsq(rows * weights[:, None], times * weights, rcond=None)
+    candidates = [both] if both.min() >= 0.0 else [solved([0]), solved([1])]
+    best = min(candidates, key=lambda found: float((((rows @ found - times) * weights) ** 2).sum()))
+    return float(best[0]), float(best[1])
 
 
 def _machine(base: Hardware, kernels: Mapping[str, MeasuredKernels]) -> Any:
@@ -226,7 +244,8 @@ def step_bands(hardware: Hardware, errors: Mapping[str, LawErrors], found: "Meas
     from rooflinesim.validation.device.sizes import DECODERS
 
     spreads: dict[str, list[float]] = {"single": [], "batched": [], "prompt": [], "experts": []}
-    floor = max(SMALLEST_SPREAD, 0.5 * (found.noise.drift or 0.0))
+    # Of two runs: the median's deviation is the interquartile range over 1.35, and less by the root of two.
+    floor = max(SMALLEST_SPREAD, 0.5 * (found.noise.drift or 0.0), found.spread / 1.35 / 2**0.5)
     for form, error in errors.items():
         for model in (DECODERS["100M"], DECODERS["350M"], DECODERS["moe"]):
             asked = deployment(model=model, hardware=hardware, stack=load_stack(STACK), weights=form)

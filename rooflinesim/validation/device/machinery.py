@@ -44,6 +44,11 @@ class Machinery:
         return self.device.startswith("cuda")
 
     @property
+    def devices(self) -> int:
+        """GPUs of the machine; one for a processor."""
+        return int(torch.cuda.device_count()) if self.is_gpu else 1
+
+    @property
     def index(self) -> int:
         """Number of a GPU among those of the machine."""
         return int(self.device.partition(":")[2] or 0)

@@ -15,6 +15,7 @@ from rooflinesim.specs.model import Model
 from rooflinesim.validation.device.budget import KERNEL_SHARE, affordable_benchmarks, affordable_cells
 from rooflinesim.validation.device.cells import Cell, cell_task, decoders
 from rooflinesim.validation.device.clock import Clock, Marked, Sample
+from rooflinesim.validation.device.collectives import exchange_times
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, placed
 from rooflinesim.validation.device.gpu import graph_launch_time, warm_up
 from rooflinesim.validation.device.kernels import Benchmark, benchmark_task, cache_in
@@ -30,6 +31,7 @@ from rooflinesim.validation.device.noise import (
     steady_rounds,
 )
 from rooflinesim.validation.device.rounds import Record, Task, run_round, run_rounds
+from rooflinesim.validation.exchange_fit import ExchangeTime
 from rooflinesim.validation.measured_fit import TimedOp
 
 Told = Callable[[float, float, str], None]
@@ -49,6 +51,7 @@ class Measured:
     reads: Mapping[float, tuple[float, ...]]
     launch_times: tuple[float, ...]
     graph_time: float
+    exchanges: tuple[ExchangeTime, ...]
     cells: tuple[tuple[Cell, tuple[tuple[int, float], ...]], ...]
     marked: tuple[tuple[Cell, Mapping[str, float]], ...]
     skipped: tuple[Skipped, ...]
@@ -190,6 +193,11 @@ def measure(
     skipped.extend(
         Skipped(id=f"round {number}", reason="its clock rate is not that of the others") for number in left_out
     )
+    skipped.extend(
+        Skipped(id=cell.id, reason="the budget was spent before its turn")
+        for id_, cell in cell_by_id.items()
+        if id_ not in record.samples and id_ not in record.skipped and not id_.startswith("shares/")
+    )
     kept_cells = {id_: cell for id_, cell in cell_by_id.items() if id_ in record.samples}
     return Measured(
         machinery=own,
@@ -202,6 +210,7 @@ def measure(
         },
         launch_times=found.launch_times,
         graph_time=graph_launch_time(own.device) if own.is_gpu else 0.0,
+        exchanges=exchange_times(own.devices) if has_kernels and not asked and own.devices > 1 else (),
         cells=tuple(
             (cell, tuple((number, sample.time) for number, sample in record.samples[id_]))
             for id_, cell in kept_cells.items()

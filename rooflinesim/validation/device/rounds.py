@@ -60,8 +60,12 @@ def run_round(
     seed: int,
     told: Callable[[float], None],
     rate: Rate = unknown_rate,
+    until: float = float("inf"),
 ) -> None:
-    """Run each task once in a random order and record it; a task that fails for memory is skipped from then on."""
+    """Run each task once in a random order and record it; a task that fails for memory is skipped from then on.
+
+    What has not begun `until` a time of the performance counter does not begin.
+    """
     order = list(tasks)
     random.Random(seed).shuffle(order)
     number = record.rounds
@@ -71,6 +75,8 @@ def run_round(
         if task.id in record.skipped:
             continue
         started = time.perf_counter()
+        if started > until:
+            break
         try:
             sample = task.clock.timed(task.make())
         except (MemoryError, RuntimeError) as error:
@@ -127,7 +133,7 @@ def run_rounds(
             left = seconds - (time.perf_counter() - started)
             if turn >= FEWEST - 1 and sum(costs[task.id] for task in chosen) > left:
                 chosen = _affordable(chosen, costs, left)
-            run_round(chosen, record, seed=1 + turn, told=told, rate=rate)
+            run_round(chosen, record, seed=1 + turn, told=told, rate=rate, until=started + seconds)
     except KeyboardInterrupt:
         record.is_interrupted = True
 

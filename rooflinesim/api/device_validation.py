@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from rooflinesim.analysis.bands import band_of
 from rooflinesim.analysis.comparison import Comparison, score, scores
 from rooflinesim.analysis.timing import step_op_costs, step_ops, step_time, step_traffic
 from rooflinesim.api.answers import deployment
+from rooflinesim.api.catalogue_device import catalogue_device
 from rooflinesim.api.device_calibration import (
     Told,
     require_torch,
@@ -42,8 +44,6 @@ SIZES = ("100M", "350M", "moe")
 
 NOISY_WIDTH = 0.10
 """Half width of the interval of a cell's median, over the median, from which the cell is called noisy [1]."""
-
-Change = Callable[[Hardware], Hardware]
 
 
 def validate_device(
@@ -93,7 +93,7 @@ def validate_device(
         models=models,
         asked=asked,
         has_kernels=profile is None,
-        foretell=lambda kernels, wanted: _foretold(profile or provisional_hardware(own, kernels), wanted),
+        foretell=lambda kernels, wanted: predicted(profile or provisional_hardware(own, kernels), wanted).time.tolist(),
         told=told,
     )
     if not found.cells:
@@ -130,51 +130,62 @@ class Predictions:
     high: np.ndarray
 
 
-def asked_of(hardware: Hardware, cell: "Cell", stack: Stack | None = None) -> tuple[Deployment, Step]:
-    """The deployment and the step that a cell stands for."""
-    own = stack or known_stack(STACK if cell.runner == "eager" else "torch-graphs")
-    asked = deployment(model=cell.model, hardware=hardware, stack=own, weights=cell.form)
-    step = Step(
-        batch=float(cell.batch),
-        new_tokens=float(cell.new_tokens),
-        context=float(cell.context),
-        logit_tokens=None if cell.scored is None else float(cell.scored),
-    )
-    return asked, step
-
-
 known_stack = functools.cache(load_stack)
+
+
+def asked_of(hardware: Hardware, cell: "Cell", stack: Stack | None = None) -> Deployment:
+    """The deployment whose step a cell is."""
+    own = stack or known_stack(STACK if cell.runner == "eager" else "torch-graphs")
+    return deployment(model=cell.model, hardware=hardware, stack=own, weights=cell.form)
+
+
+def step_of(cells: Sequence["Cell"]) -> Step:
+    """The steps of cells side by side, all of which score either every new token or the last."""
+    scored = [cell.scored for cell in cells]
+    return Step(
+        batch=np.array([float(cell.batch) for cell in cells]),
+        new_tokens=np.array([float(cell.new_tokens) for cell in cells]),
+        context=np.array([float(cell.context) for cell in cells]),
+        logit_tokens=None if scored[0] is None else np.array([float(one or 1) for one in scored]),
+    )
+
+
+def by_deployment(cells: Sequence["Cell"]) -> list[list[int]]:
+    """Places of cells that differ in their step alone."""
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for place, cell in enumerate(cells):
+        groups[cell.model.name, cell.form, cell.runner, cell.kind == "prefill"].append(place)
+    return list(groups.values())
 
 
 def predicted(hardware: Hardware, cells: Sequence["Cell"], stack: Stack | None = None) -> Predictions:
     """Times of cells as every other command predicts them."""
-    times, lows, highs = [], [], []
-    for cell in cells:
-        asked, step = asked_of(hardware, cell, stack)
-        time = float(step_time(asked, step).time)
-        low, high = band_of(asked, step, is_prompt=cell.kind == "prefill")
-        times.append(time)
-        lows.append(time * float(np.asarray(low)))
-        highs.append(time * float(np.asarray(high)))
-    return Predictions(time=np.array(times), low=np.array(lows), high=np.array(highs))
+    times, lows, highs = (np.empty(len(cells)) for _ in range(3))
+    for places in by_deployment(cells):
+        own = [cells[place] for place in places]
+        asked, step = asked_of(hardware, own[0], stack), step_of(own)
+        time = step_time(asked, step).time
+        low, high = band_of(asked, step, is_prompt=own[0].kind == "prefill")
+        times[places], lows[places], highs[places] = time, time * low, time * high
+    return Predictions(time=times, low=lows, high=highs)
 
 
-def _foretold(hardware: Hardware, cells: Sequence["Cell"]) -> list[float]:
-    return [float(time) for time in predicted(hardware, cells).time]
-
-
-def textbook_time(hardware: Hardware, cell: "Cell") -> float:
+def textbook_time(hardware: Hardware, cells: Sequence["Cell"]) -> np.ndarray:
     """All weights and cache over the device's bandwidth, or all FLOPs over its dense rate, the larger [s]."""
-    asked, step = asked_of(hardware, cell, known_stack("ideal"))
-    traffic = step_traffic(step_ops(asked, step))
-    moved = float(traffic.weight_bytes + traffic.kv_bytes)
-    rate = hardware.dense_flop_rate[math_format(asked.precision.mlp, hardware)]
-    return max(moved / hardware.memory_bandwidth, float(traffic.flop) / rate)
+    times = np.empty(len(cells))
+    for places in by_deployment(cells):
+        own = [cells[place] for place in places]
+        asked = asked_of(hardware, own[0], known_stack("ideal"))
+        traffic = step_traffic(step_ops(asked, step_of(own)))
+        rate = hardware.dense_flop_rate[math_format(asked.precision.mlp, hardware)]
+        moved = traffic.weight_bytes + traffic.kv_bytes
+        times[places] = np.maximum(moved / hardware.memory_bandwidth, traffic.flop / rate)
+    return times
 
 
 def ladder(hardware: Hardware, cells: Sequence["Cell"], measured: np.ndarray) -> list[dict[str, Any]]:
     """Mean error as terms of the model are added one after another, the last being the whole model."""
-    textbook = np.array([textbook_time(hardware, cell) for cell in cells])
+    textbook = textbook_time(hardware, cells)
     ideal = predicted(hardware, cells, known_stack("ideal")).time
     rungs = [("textbook: all bytes or all FLOPs, the larger", textbook), ("each operation at its own roof", ideal)]
     calibration = hardware.calibration
@@ -248,6 +259,27 @@ LADDER: tuple[tuple[str, Callable[[MeasuredKernels], MeasuredKernels]], ...] = (
 """Models of increasing detail between the roofs and the whole."""
 
 
+def uncalibrated(found: "Measured", measured: np.ndarray) -> dict[str, Any] | None:
+    """Errors of predictions from the catalogue alone, and how many measurements their bands hold; None without any."""
+    own = found.machinery
+    device = catalogue_device(own.name, own.threads, is_gpu=own.is_gpu)
+    if device is None:
+        return None
+    cells = [cell for cell, _ in found.cells]
+    likely, fastest, slowest = (predicted(one, cells) for one in (device.likely, device.fastest, device.slowest))
+    apart = likely.time / measured - 1.0
+    inside = (measured >= fastest.low) & (measured <= slowest.high)
+    return {
+        "hardware": device.note,
+        "stack": STACK,
+        "mape": float(np.abs(apart).mean()),
+        "bias": float(np.median(apart)),
+        "inside_band": float(inside.mean()),
+        "low": float(np.median(fastest.low / likely.time)),
+        "high": float(np.median(slowest.high / likely.time)),
+    }
+
+
 def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, seconds: float) -> Answer:
     ordered = [cell for cell, _ in found.cells]
     times = [own for _, own in found.cells]
@@ -259,7 +291,7 @@ def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, sec
         predicted=predictions.time,
         low=predictions.low,
         high=predictions.high,
-        roofline=np.array([textbook_time(hardware, cell) for cell in ordered]),
+        roofline=textbook_time(hardware, ordered),
         labels={
             "unit": np.full(len(ordered), "s", dtype=object),
             **{name: np.array([str(value(cell)) for cell in ordered], dtype=object) for name, value in _LABELS.items()},
@@ -299,6 +331,7 @@ def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, sec
         "noisy_cells": int(is_noisy.sum()),
         "half_throughput_batch": [dataclasses.asdict(one) for one in flips],
         "ladder": rungs,
+        "uncalibrated": uncalibrated(found, measured),
         "shares": {
             id_: [{"op": name, "measured": first, "predicted": second} for name, first, second in rows]
             for id_, rows in shares.items()
@@ -351,6 +384,6 @@ _LABELS: Mapping[str, Callable[["Cell"], Any]] = {
 
 def _predicted_shares(hardware: Hardware, cell: "Cell", names: Mapping[str, float]) -> dict[str, float]:
     """Predicted time of each operation that was marked in a measured step [s]."""
-    asked, step = asked_of(hardware, cell)
-    times = {op.name: op.count * float(cost.time) for op, cost in step_op_costs(asked, step)}
+    costs = step_op_costs(asked_of(hardware, cell), step_of([cell]))
+    times = {op.name: op.count * float(np.sum(cost.time)) for op, cost in costs}
     return {name: times.get(name, 0.0) for name in names}

@@ -68,6 +68,7 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
         on_chip_bandwidth=_on_chip_bandwidth(found, base),
         kernels=kernels,
         launch_time=_launch_time(found),
+        graph_time=found.graph_time,
         measurement=Measurement(
             device=own.name,
             software=own.software,
@@ -161,11 +162,23 @@ def with_experts(
             rest.append(time - sum(float(op_cost(op, machine).time) for op in inside))
             weights.append(1.0 / time)
         if len(rows) >= 2:
-            scale = np.array(weights)
-            solution, *_ = np.linalg.lstsq(np.array(rows) * scale[:, None], np.array(rest) * scale, rcond=None)
-            routing, expert = (max(0.0, float(value)) for value in solution)
+            routing, expert = _least_squares(np.array(rows), np.array(rest), np.array(weights))
             whole[form] = dataclasses.replace(own, expert_time=expert, routing_time=routing)
     return whole
+
+
+def _least_squares(rows: np.ndarray, times: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Two constants of least weighted squares, neither below zero."""
+
+    def solved(columns: list[int]) -> np.ndarray:
+        found = np.zeros(2)
+        found[columns], *_ = np.linalg.lstsq(rows[:, columns] * weights[:, None], times * weights, rcond=None)
+        return np.maximum(found, 0.0)
+
+    both, *_ = np.linalg.lstsq(rows * weights[:, None], times * weights, rcond=None)
+    candidates = [both] if both.min() >= 0.0 else [solved([0]), solved([1])]
+    best = min(candidates, key=lambda found: float((((rows @ found - times) * weights) ** 2).sum()))
+    return float(best[0]), float(best[1])
 
 
 def _machine(base: Hardware, kernels: Mapping[str, MeasuredKernels]) -> Any:
@@ -225,7 +238,8 @@ def step_bands(hardware: Hardware, errors: Mapping[str, LawErrors], found: "Meas
     from rooflinesim.validation.device.sizes import DECODERS
 
     spreads: dict[str, list[float]] = {"single": [], "batched": [], "prompt": [], "experts": []}
-    floor = max(SMALLEST_SPREAD, 0.5 * (found.noise.drift or 0.0))
+    # Of two runs: the median's deviation is the interquartile range over 1.35, and less by the root of two.
+    floor = max(SMALLEST_SPREAD, 0.5 * (found.noise.drift or 0.0), found.spread / 1.35 / 2**0.5)
     for form, error in errors.items():
         for model in (DECODERS["100M"], DECODERS["350M"], DECODERS["moe"]):
             asked = deployment(model=model, hardware=hardware, stack=load_stack(STACK), weights=form)

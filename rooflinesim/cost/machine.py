@@ -249,10 +249,11 @@ def bandwidth_at(reached: Array, machine: Machine, on_chip: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Software(Noun):
-    """What the software adds to a step: per operation that the host launches, per layer, and once [s]."""
+    """What the software adds to a step: per operation that the host launches, per layer and sequence, and once [s]."""
 
     launch_time: float
     layer_time: float
+    sequence_time: float
     step_time: float
 
 
@@ -263,9 +264,15 @@ def software_of(deployment: Deployment) -> Software:
     measured = deployment.hardware.calibration
     if measured is None or not measured_kernels(deployment.hardware, stack):
         launch = stack.launch_time if is_eager else 0.0
-        return Software(launch_time=launch, layer_time=stack.layer_time, step_time=stack.step_time)
+        return Software(
+            launch_time=launch,
+            layer_time=stack.layer_time,
+            sequence_time=stack.sequence_time,
+            step_time=stack.step_time,
+        )
     return Software(
         launch_time=measured.launch_time if is_eager else 0.0,
         layer_time=measured.layer_time,
+        sequence_time=0.0,
         step_time=measured.step_time + (0.0 if is_eager else measured.graph_time),
     )

@@ -274,4 +274,4 @@ def software_time(deployment: Deployment, step: Step) -> Array:
     own = software_of(deployment)
     stages = stack.stage_time * (deployment.pipeline_parallel - 1)
     fixed = own.step_time + own.layer_time * deployment.model.layer_count + stages
-    return fixed + stack.sequence_time * step.batch / deployment.data_parallel
+    return fixed + own.sequence_time * step.batch / deployment.data_parallel

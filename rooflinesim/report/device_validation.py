@@ -24,6 +24,13 @@ def device_views(
         f" odd rounds of the same steps differ by {'-' if floor is None else f'{floor:.1%}'}.",
         f"In band {whole.inside_band:.2f} (meant: 0.8); {summary['noisy_cells']} steps are noisy themselves.",
     ]
+    other = summary["uncalibrated"]
+    if other is not None:
+        lines.append(
+            f"Without calibration ({other['hardware']}, stack {other['stack']}): MAPE {other['mape']:.0%}, bias"
+            f" {other['bias']:+.0%}, in its band of x {other['low']:.2g} to x {other['high']:.2g}:"
+            f" {other['inside_band']:.2f}."
+        )
     return [
         View(lines=lines, headers=errors.headers, rows=errors.rows),
         _ladder(summary["ladder"]),

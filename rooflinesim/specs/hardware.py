@@ -52,8 +52,8 @@ class Link(Noun):
 class Interval(Noun):
     """Where a measured constant lies in 95 of 100 repetitions, in its own SI unit."""
 
-    low: float = quantity("1", minimum=-float("inf"))
-    high: float = quantity("1", minimum=-float("inf"))
+    low: float = quantity("1")
+    high: float = quantity("1")
 
     def __post_init__(self) -> None:
         units.check(self)

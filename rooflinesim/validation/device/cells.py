@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from rooflinesim.specs.model import Model
-from rooflinesim.validation.device.clock import Marked
+from rooflinesim.validation.device.clock import Clock, Marked
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, cache_elements
 from rooflinesim.validation.device.kernels import cache_in
 from rooflinesim.validation.device.rounds import Task
@@ -100,7 +100,7 @@ def _points(has_experts: bool) -> tuple[tuple[int, int, int], ...]:
     )
 
 
-def cell_task(cell: Cell, decoder: Decoder, caches: CachePool) -> Task:
+def cell_task(cell: Cell, decoder: Decoder, caches: CachePool, clock: Clock) -> Task:
     """The cell as a task: every run has a cache elsewhere in the pool; the greedy choice belongs to the step."""
     drawn = random.Random(cell.id)
     capacity = cell.context + cell.new_tokens
@@ -124,7 +124,7 @@ def cell_task(cell: Cell, decoder: Decoder, caches: CachePool) -> Task:
             prepared.append(run)
         return run
 
-    return Task(id=cell.id, make=make)
+    return Task(id=cell.id, make=make, clock=clock)
 
 
 def decoders(models: Sequence[Model], pools: Mapping[str, WeightPool]) -> dict[tuple[str, str], Decoder]:

@@ -9,7 +9,7 @@ import torch
 
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import precision_of
-from rooflinesim.validation.device.clock import Marked
+from rooflinesim.validation.device.clock import Clock, Marked
 from rooflinesim.validation.device.decoder import (
     Cache,
     CachePool,
@@ -187,7 +187,7 @@ def layer_elements(model: Model) -> float:
     return float(model.hidden_size * (2 * inner + kv + 3 * width))
 
 
-def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool) -> Task:
+def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool, clock: Clock) -> Task:
     """The benchmark as a task: every run takes weights and a cache from elsewhere in the pools."""
     drawn = random.Random(benchmark.id)
     placement = placed(
@@ -211,7 +211,7 @@ def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool)
 
         return run
 
-    return Task(id=benchmark.id, make=make)
+    return Task(id=benchmark.id, make=make, clock=clock)
 
 
 def part_of(pool: WeightPool, model: Model, drawn: random.Random) -> WeightPool:

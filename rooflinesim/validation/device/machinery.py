@@ -12,7 +12,7 @@ from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.specs.model import Model
 from rooflinesim.validation.device.cells import Cell
-from rooflinesim.validation.device.clock import Clock, clock_of
+from rooflinesim.validation.device.clock import Clock, clock_of, step_clock_of
 from rooflinesim.validation.device.decoder import (
     AMPLITUDE,
     DTYPES,
@@ -21,17 +21,19 @@ from rooflinesim.validation.device.decoder import (
     cache_elements,
     random_values,
 )
+from rooflinesim.validation.device.gpu import gpu_state
 from rooflinesim.validation.device.kernels import Benchmark
 from rooflinesim.workload.parameters import total_parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machinery:
-    """The device as it is measured: which, with how many threads, its clock, number formats and memory [B]."""
+    """The device as it is measured: which, with how many threads, its clocks, number formats and memory [B]."""
 
     device: str
     threads: int
     clock: Clock
+    step_clock: Clock
     forms: tuple[str, ...]
     memory: float
     notes: tuple[str, ...] = ()
@@ -40,6 +42,16 @@ class Machinery:
     def is_gpu(self) -> bool:
         """Whether it works on its own while the host goes on."""
         return self.device.startswith("cuda")
+
+    @property
+    def index(self) -> int:
+        """Number of a GPU among those of the machine."""
+        return int(self.device.partition(":")[2] or 0)
+
+    def clock_rate(self) -> float | None:
+        """Clock rate of a GPU now [Hz]; None where it is not told, as on a processor, whose thread's time is taken."""
+        state = gpu_state(self.index) if self.is_gpu else None
+        return state.clock_rate if state else None
 
     @property
     def name(self) -> str:
@@ -113,6 +125,7 @@ def machinery(device: str | None = None, threads: int = 1, forms: Sequence[str] 
         device=name,
         threads=threads,
         clock=clock_of(name, threads),
+        step_clock=step_clock_of(name, threads),
         forms=tuple(runnable),
         memory=free_memory(name),
         notes=tuple(notes),
@@ -236,18 +249,24 @@ def cache_room(kept: Sequence[Benchmark], asked: Sequence[Cell]) -> int:
     return max([32_000_000, *own, *(cell.cache_elements + (1 << 20) for cell in asked)])
 
 
-def pools(
-    own: Machinery, kept: Sequence[Benchmark], models: Sequence[Model], asked: Sequence[Cell]
-) -> tuple[dict[str, WeightPool], dict[str, CachePool]]:
-    """Memory of weights and caches in each number format, shared by all that is measured."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pools:
+    """Memory of weights and caches by number format, shared by all that is measured."""
+
+    weights: dict[str, WeightPool]
+    caches: dict[str, CachePool]
+
+
+def pools(own: Machinery, kept: Sequence[Benchmark], models: Sequence[Model], asked: Sequence[Cell]) -> Pools:
+    """Pools with room for any of the benchmarks, decoders and cells."""
     weights = max([benchmark_elements(kept), *(total_parameters(model) + (1 << 20) for model in models)])
-    caches = cache_room(kept, asked)
-    return (
-        {
-            form: _pool(WeightPool, form, values)
-            for form, values in filled(weights, own.forms, own.device, AMPLITUDE).items()
-        },
-        {form: _pool(CachePool, form, values) for form, values in filled(caches, own.forms, own.device, 1.0).items()},
+    held = (
+        filled(weights, own.forms, own.device, AMPLITUDE),
+        filled(cache_room(kept, asked), own.forms, own.device, 1.0),
+    )
+    return Pools(
+        weights={form: _pool(WeightPool, form, values) for form, values in held[0].items()},
+        caches={form: _pool(CachePool, form, values) for form, values in held[1].items()},
     )
 
 

@@ -16,19 +16,24 @@ MOST = 9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """Something to be timed again and again. `make` gives fresh, cold work each time it is called, untimed."""
+    """Something that a clock times again and again. `make` gives fresh, cold work each time it is called, untimed."""
 
     id: str
     make: Callable[[], Marked]
+    clock: Clock
 
 
 @dataclasses.dataclass(kw_only=True)
 class Record:
-    """Samples of tasks by round, and which tasks gave up and why; `rounds` have been begun."""
+    """Samples of tasks by round, and which tasks gave up and why; `rounds` have been begun.
+
+    `clock_rates` are those of the device [Hz] at the beginning and the end of each round, where it tells them.
+    """
 
     samples: dict[str, list[tuple[int, Sample]]] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     rounds: int = 0
+    clock_rates: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     is_interrupted: bool = False
 
     def cost(self, id_: str) -> float:
@@ -39,18 +44,41 @@ class Record:
 Progress = Callable[[str, int, int], None]
 
 
-def run_round(tasks: Sequence[Task], clock: Clock, record: Record, *, seed: int, told: Callable[[float], None]) -> None:
-    """Run each task once in a random order and record it; a task that fails for memory is skipped from then on."""
+Rate = Callable[[], float | None]
+"""The device's clock rate now [Hz]; None where it does not tell."""
+
+
+def unknown_rate() -> float | None:
+    """The clock rate of a device that does not tell it."""
+    return None
+
+
+def run_round(
+    tasks: Sequence[Task],
+    record: Record,
+    *,
+    seed: int,
+    told: Callable[[float], None],
+    rate: Rate = unknown_rate,
+    until: float = float("inf"),
+) -> None:
+    """Run each task once in a random order and record it; a task that fails for memory is skipped from then on.
+
+    What has not begun `until` a time of the performance counter does not begin.
+    """
     order = list(tasks)
     random.Random(seed).shuffle(order)
     number = record.rounds
     record.rounds += 1
+    before = rate()
     for task in order:
         if task.id in record.skipped:
             continue
         started = time.perf_counter()
+        if started > until:
+            break
         try:
-            sample = clock.timed(task.make())
+            sample = task.clock.timed(task.make())
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
@@ -58,6 +86,9 @@ def run_round(tasks: Sequence[Task], clock: Clock, record: Record, *, seed: int,
             continue
         record.samples.setdefault(task.id, []).append((number, sample))
         told(time.perf_counter() - started)
+    after = rate()
+    if before is not None and after is not None:
+        record.clock_rates.append((before, after))
 
 
 def repeats(costs: Mapping[str, float], seconds: float) -> dict[str, int]:
@@ -82,12 +113,12 @@ def _taken(costs: Mapping[str, float], each: float) -> float:
 
 def run_rounds(
     tasks: Sequence[Task],
-    clock: Clock,
     record: Record,
     *,
     seconds: float,
     costs: Mapping[str, float],
     told: Callable[[float], None],
+    rate: Rate = unknown_rate,
 ) -> None:
     """Further rounds within a time: each task takes part in as many as `repeats` allows, spread evenly.
 
@@ -102,7 +133,7 @@ def run_rounds(
             left = seconds - (time.perf_counter() - started)
             if turn >= FEWEST - 1 and sum(costs[task.id] for task in chosen) > left:
                 chosen = _affordable(chosen, costs, left)
-            run_round(chosen, clock, record, seed=1 + turn, told=told)
+            run_round(chosen, record, seed=1 + turn, told=told, rate=rate, until=started + seconds)
     except KeyboardInterrupt:
         record.is_interrupted = True
 

@@ -31,7 +31,7 @@ class WeightPool:
 
     def __init__(self, elements: int, form: str, *, device: str = "cpu", seed: int = 0) -> None:
         self.form = form
-        self.values = random_values(elements, DTYPES[form], device, seed) * AMPLITUDE
+        self.values = random_values(elements, DTYPES[form], device, seed).mul_(AMPLITUDE)
 
     def views(self) -> Callable[[Sequence[int]], Tensor]:
         """A function that deals out views of given shapes, one after another from the start of the pool."""
@@ -48,12 +48,18 @@ class WeightPool:
         return view
 
 
+BLOCK = 4_194_301
+"""Random numbers that are drawn, a prime: repeated, no row of a matrix is another one, which would tie their scores."""
+
+
 def random_values(elements: int, dtype: torch.dtype, device: str, seed: int) -> Tensor:
-    """Uniform numbers from -1 to 1, every page touched; made in pieces, since few devices draw 16 bits quickly."""
+    """Uniform numbers from -1 to 1, every page touched: one block again and again, since drawing takes longest."""
     generator = torch.Generator(device=device).manual_seed(seed)
+    block = torch.empty(min(elements, BLOCK), dtype=torch.float32, device=device).uniform_(-1, 1, generator=generator)
+    block = block.to(dtype)
     values = torch.empty(elements, dtype=dtype, device=device)
-    for part in values.split(1 << 24):
-        part.copy_(torch.empty(part.numel(), dtype=torch.float32, device=device).uniform_(-1, 1, generator=generator))
+    for part in values.split(BLOCK):
+        part.copy_(block[: part.numel()])
     return values
 
 

@@ -206,12 +206,8 @@ def _spread(row: Mapping[str, str], layout: Layout, is_disaggregated: bool) -> t
 
     Raises
     ------
-    UnsupportedError : if neither is stated, or the id leaves the place of the number empty.
+    UnsupportedError : if neither is stated.
     """
-    if re.search(r"_c_", row["id"]):
-        raise UnsupportedError(
-            "the id leaves the concurrency empty (_c_): a batch size is what was allowed, not what ran"
-        )
     named = re.search(r"_c(\d+)(?:_|$)", row["id"])
     start = "decode_" if is_disaggregated else ""
     ranks = max(1.0, number(row.get(start + "attention_dp_size")) or 1.0)

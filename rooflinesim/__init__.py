@@ -9,13 +9,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {
+    "capacity_report": "rooflinesim.api.report",
     "compare": "rooflinesim.api.compare",
     "crossover": "rooflinesim.api.crossover",
     "decode": "rooflinesim.api.decode",
     "decode_ops": "rooflinesim.api.operations",
     "memory": "rooflinesim.api.memory",
     "prefill": "rooflinesim.api.prefill",
-    "report": "rooflinesim.api.report",
     "run": "rooflinesim.api.run",
     "solve": "rooflinesim.api.solve",
     "sweep": "rooflinesim.api.sweep",

@@ -20,7 +20,7 @@ MOST_CHAPTERS = 20
 """Scenarios of a file that one report answers."""
 
 
-def report(*, scenarios: Sequence[Scenario], form: PageFormat = "html", command: Sequence[str] = ()) -> str:
+def capacity_report(*, scenarios: Sequence[Scenario], form: PageFormat = "html", command: Sequence[str] = ()) -> str:
     """The text of a report's file, HTML or Markdown; equal scenarios give equal bytes.
 
     Parameters
@@ -36,7 +36,7 @@ def report(*, scenarios: Sequence[Scenario], form: PageFormat = "html", command:
     if len(scenarios) > MOST_CHAPTERS:
         raise DomainError(f"{len(scenarios)} scenarios are too many for one report; at most {MOST_CHAPTERS}")
     parts = [part_of(scenario) for scenario in scenarios]
-    pen = Pen()
+    pen = Pen(is_dry=form == "md")
     chapters = [
         CHAPTERS.get(scenario.asked, steps_chapter)(pen, scenario, part)
         for scenario, part in zip(scenarios, parts, strict=True)

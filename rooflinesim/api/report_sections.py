@@ -33,12 +33,15 @@ _SHOWN_OPS = 12
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Pen(Noun):
-    """What draws the figures of a page, each under a name of its own."""
+    """What draws the figures of a page, each under a name of its own; one that `is_dry` leaves them empty."""
 
+    is_dry: bool = False
     names: Iterator[int] = dataclasses.field(default_factory=itertools.count)
 
     def drawing(self, figure: object, title: str, words: str = "") -> Drawing:
         """A figure for the page."""
+        if self.is_dry:
+            return Drawing(svg="", title=title, words=words)
         svg = inline_svg(figure, label=title, prefix=f"f{next(self.names)}")  # type: ignore[arg-type]
         return Drawing(svg=svg, title=title, words=words)
 

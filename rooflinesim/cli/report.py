@@ -28,12 +28,12 @@ def report(
     if form is None:
         raise FileError(f"{output}: a report is a page or Markdown; end its name in .html or .md")
     plots.quiet_drawing()
-    from rooflinesim.api.report import report as written
+    from rooflinesim.api.report import capacity_report
     from rooflinesim.config.scenarios import load_scenarios
     from rooflinesim.report.files import write_text
 
     command = ("rooflinesim", "report", scenario.name, "-o", output.name)
-    page = written(scenarios=load_scenarios(scenario), form=form, command=command)  # type: ignore[arg-type]
+    page = capacity_report(scenarios=load_scenarios(scenario), form=form, command=command)  # type: ignore[arg-type]
     write_text(output, page)
     if not quiet:
         write_out(f"{output}: {len(page.encode()) / 1e3:,.0f} kB\n")

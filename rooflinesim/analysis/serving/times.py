@@ -187,11 +187,13 @@ class EngineTimes(Noun):
     """Decode steps and prompts of one engine, whatever the rate, the batch limit and the replicas.
 
     `concurrency` is what memory holds of requests at their mean length; none where not even one whole request fits.
+    `elsewhere` are prompts on engines of their own, where they are known.
     """
 
     decode: DecodeTimes
     prompts: PromptTimes
     concurrency: float = quantity("1")
+    elsewhere: PromptTimes | None = None
 
 
 def engine_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = None) -> EngineTimes:
@@ -202,6 +204,11 @@ def engine_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     return EngineTimes(
         decode=decode, prompts=prompt_times(decode, load, chunk_tokens), concurrency=mean if longest >= 1.0 else 0.0
     )
+
+
+def prefill_times(prefill: Deployment, load: Load, drafts: Drafts | None = None) -> PromptTimes:
+    """Times of the prompts of a load on an engine that runs nothing else."""
+    return prompt_times(decode_times(prefill, load.prompt_tokens, drafts, largest=1), load)
 
 
 def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = None) -> PromptTimes:

@@ -3,11 +3,21 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rooflinesim.analysis.points import Points, RoundPoints, point_columns
+from rooflinesim.analysis.points import (
+    DecodePoints,
+    Points,
+    PrefillPoints,
+    RoundPoints,
+    Values,
+    round_columns,
+    step_point_columns,
+)
+from rooflinesim.analysis.serving.engine import Bound
+from rooflinesim.analysis.serving.points import ServedPoints, served_columns
 from rooflinesim.analysis.steps import BOUNDS
 from rooflinesim.analysis.timing import main_matrices
 from rooflinesim.errors import DomainError, RooflinesimError
@@ -24,7 +34,7 @@ DEPLOYMENT_AXES = ("model", "hardware", "memory", "stack", *WAYS, "weights", "kv
 """Axes that change the deployment, the slowest first."""
 
 _COUNTS = ("batch", "context", "prompt", "new_tokens", "draft_length")
-_TRUTHS = ("fits", "is_best")
+_TRUTHS = ("fits", "is_best", "is_stable")
 _COLUMN = {"context": "context_tokens", "prompt": "prompt_tokens", "memory": "memory_capacity_bytes"}
 
 
@@ -132,13 +142,7 @@ def rejections(grid: Grid, rejected: Mapping[int, str]) -> tuple[dict[str, Any],
 def column_names(grid: Grid) -> tuple[str, ...]:
     """Names of the columns of the grid's rows: the deployment's axes, then those of its question's result."""
     own = [_COLUMN.get(axis, axis) for axis in DEPLOYMENT_AXES if axis != "memory" or grid.memory != (None,)]
-    own.extend(_added_axes(grid.asked))
-    return (*own, *(column_name(field) for field in grid.asked.fields))
-
-
-def _added_axes(asked: Points) -> tuple[str, ...]:
-    """Axes of points that rows need beside the fields of the result."""
-    return ("acceptance",) if isinstance(asked, RoundPoints) and asked.names_acceptance else ()
+    return (*own, *grid.asked.added_axes, *(column_name(field) for field in grid.asked.fields))
 
 
 def axis_columns(grid: Grid) -> dict[str, tuple[str, Column]]:
@@ -155,7 +159,7 @@ def axis_columns(grid: Grid) -> dict[str, tuple[str, Column]]:
         if isinstance(values[0], str):
             column: Column = Labels(codes=np.arange(len(values)), names=tuple(values))
         else:
-            column = np.asarray(values, dtype=np.float64 if axis in ("memory", "acceptance") else np.int64)
+            column = np.asarray(values, dtype=np.int64 if all(isinstance(one, int) for one in values) else np.float64)
         axes[_COLUMN.get(axis, axis)] = (axis, column)
     return axes
 
@@ -222,7 +226,7 @@ def label_names(grid: Grid) -> dict[str, tuple[Any, ...]]:
         **{axis: tuple(getattr(grid, axis)) for axis in ("model", "hardware", "stack")},
         "weights": format_names(grid, "weights"),
         "kv_cache": format_names(grid, "kv_cache"),
-        "bound": BOUNDS,
+        "bound": get_args(Bound) if isinstance(grid.asked, ServedPoints) else BOUNDS,
         **dict.fromkeys(_TRUTHS, (False, True)),
     }
 
@@ -230,7 +234,8 @@ def label_names(grid: Grid) -> dict[str, tuple[Any, ...]]:
 def no_rows(grid: Grid) -> dict[str, Column]:
     """The grid's columns without a row."""
     names = label_names(grid)
-    counts = (*WAYS, *(column_name(field) for field in grid.asked.fields if field.name in _COUNTS))
+    added = (axis for axis in grid.asked.added_axes if _are_counts(grid.asked.axes[axis]))
+    counts = (*WAYS, *added, *(column_name(field) for field in grid.asked.fields if field.name in _COUNTS))
     return {
         name: Labels(codes=np.empty(0, dtype=np.int32), names=names[name])
         if name in names
@@ -239,11 +244,15 @@ def no_rows(grid: Grid) -> dict[str, Column]:
     }
 
 
+def _are_counts(values: Sequence[Any]) -> bool:
+    return all(isinstance(one, int) for one in values)
+
+
 def _piece(grid: Grid, place: int, index: np.ndarray, names: Mapping[str, tuple[str, ...]]) -> dict[str, Column]:
     """Columns of some points of one deployment."""
     deployment = deployment_at(grid, place)
     values = values_at(grid, place)
-    result = point_columns(grid.asked, deployment, values["model"], index)
+    result = _result(grid.asked, deployment, values["model"], index)
     columns: dict[str, Column] = {}
     for axis in DEPLOYMENT_AXES:
         if axis == "memory":
@@ -257,10 +266,22 @@ def _piece(grid: Grid, place: int, index: np.ndarray, names: Mapping[str, tuple[
                 name = _format_name(grid, axis, values["model"], name)  # type: ignore[arg-type]
             codes = _constant(names[axis].index(name), index.size, np.int32)
             columns[axis] = Labels(codes=codes, names=names[axis])
-    columns.update({axis: result[axis] for axis in _added_axes(grid.asked)})
+    columns.update({axis: result[axis] for axis in grid.asked.added_axes})
     for field in grid.asked.fields:
-        columns[column_name(field)] = _column(field.name, result[field.name], index.size)
+        columns[column_name(field)] = _column(field.name, result[field.name], index.size, names)
     return columns
+
+
+def _result(asked: Points, deployment: Deployment, model: str, index: np.ndarray) -> Values:
+    """Columns of the question's result at places among the points of one deployment, by field."""
+    match asked:
+        case RoundPoints():
+            return round_columns(asked, deployment, asked.drafting[model], index)
+        case ServedPoints():
+            return served_columns(asked, deployment, model, index)
+        case DecodePoints() | PrefillPoints():
+            return step_point_columns(asked, deployment, index)
+    raise TypeError(f"no columns are known of {type(asked).__name__}")
 
 
 def _constant(value: float, size: int, kind: Any) -> np.ndarray:
@@ -268,10 +289,12 @@ def _constant(value: float, size: int, kind: Any) -> np.ndarray:
     return np.broadcast_to(np.asarray(value, dtype=kind), (size,))
 
 
-def _column(name: str, values: np.ndarray | None, size: int) -> Column:
+def _column(name: str, values: np.ndarray | None, size: int, names: Mapping[str, tuple[Any, ...]]) -> Column:
     """A column of a result in the type of its rows."""
     if name == "bound" and values is not None:
-        return Labels(codes=values, names=BOUNDS)
+        if values.dtype.kind == "U":
+            values = np.array([names[name].index(word) for word in values.tolist()], dtype=np.int32)
+        return Labels(codes=values, names=names[name])
     if name in _TRUTHS:
         codes = np.full(size, -1, dtype=np.int8) if values is None else values.astype(np.int8)
         return Labels(codes=codes, names=(False, True))

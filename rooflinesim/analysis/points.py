@@ -17,12 +17,12 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import fields_own_first
 
-StepQuestion = Literal["decode", "prefill", "speculate"]
+GridQuestion = Literal["decode", "prefill", "speculate", "serve"]
 
 Values = Mapping[str, np.ndarray]
 
 
-def _axis(*default: float) -> Any:
+def axis(*default: float | None) -> Any:
     """Declare an axis: the values that are combined with those of all others."""
     return dataclasses.field(default=default, metadata={"axis": True})
 
@@ -31,13 +31,16 @@ def _axis(*default: float) -> Any:
 class Points(Noun):
     """Every combination of the values of some axes; the last axis runs fastest."""
 
-    question: ClassVar[StepQuestion]
+    question: ClassVar[GridQuestion]
     result: ClassVar[type[Any]]
+    chunk_points: ClassVar[int] = 131_072
+    """Points that are evaluated and kept together: little enough memory for many cores, few enough files."""
 
     @property
     def axes(self) -> dict[str, tuple[Any, ...]]:
-        """Values of each axis, the slowest first."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if "axis" in field.metadata}
+        """Values of each axis that is asked, the slowest first."""
+        axes = [field.name for field in dataclasses.fields(self) if "axis" in field.metadata]
+        return {name: getattr(self, name) for name in axes if getattr(self, name)}
 
     @property
     def count(self) -> int:
@@ -48,6 +51,11 @@ class Points(Noun):
     def fields(self) -> "list[dataclasses.Field[Any]]":
         """Fields of the result that rows have."""
         return fields_own_first(self.result)
+
+    @property
+    def added_axes(self) -> tuple[str, ...]:
+        """Axes whose values rows bear beside the fields of the result."""
+        return ()
 
     @property
     def hidden_axes(self) -> tuple[str, ...]:
@@ -68,23 +76,23 @@ class Points(Noun):
 class DecodePoints(Points):
     """Decode steps."""
 
-    question: ClassVar[StepQuestion] = "decode"
+    question: ClassVar[GridQuestion] = "decode"
     result: ClassVar[type[Any]] = DecodeResult
 
-    context: tuple[int, ...] = _axis(2048)
-    batch: tuple[int, ...] = _axis(1)
+    context: tuple[int, ...] = axis(2048)
+    batch: tuple[int, ...] = axis(1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PrefillPoints(Points):
     """Steps that read prompts behind a cached context."""
 
-    question: ClassVar[StepQuestion] = "prefill"
+    question: ClassVar[GridQuestion] = "prefill"
     result: ClassVar[type[Any]] = PrefillResult
 
-    prompt: tuple[int, ...] = dataclasses.field(metadata={"axis": True})
-    context: tuple[int, ...] = _axis(0)
-    batch: tuple[int, ...] = _axis(1)
+    prompt: tuple[int, ...] = axis()
+    context: tuple[int, ...] = axis(0)
+    batch: tuple[int, ...] = axis(1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -95,13 +103,13 @@ class RoundPoints(Points):
     none, and one place.
     """
 
-    question: ClassVar[StepQuestion] = "speculate"
+    question: ClassVar[GridQuestion] = "speculate"
     result: ClassVar[type[Any]] = SpeculateResult
 
-    context: tuple[int, ...] = _axis(2048)
-    acceptance: tuple[float, ...] = _axis(1.0)
-    batch: tuple[int, ...] = _axis(1)
-    draft_length: tuple[int, ...] = _axis(0)
+    context: tuple[int, ...] = axis(2048)
+    acceptance: tuple[float, ...] = axis(1.0)
+    batch: tuple[int, ...] = axis(1)
+    draft_length: tuple[int, ...] = axis(0)
     drafting: Mapping[str, Drafting]
     keeps: Acceptance
 
@@ -116,25 +124,18 @@ class RoundPoints(Points):
         return len(self.acceptance) > 1 and self.keeps.kind != "conditional"
 
     @property
+    def added_axes(self) -> tuple[str, ...]:
+        """Acceptance as it was given, where it is not the rate of the rows."""
+        return ("acceptance",) if self.names_acceptance else ()
+
+    @property
     def hidden_axes(self) -> tuple[str, ...]:
         """Draft lengths, of which the best depends on all; acceptance where rows bear the rate alone."""
         return ("draft_length",) if self.names_acceptance else ("draft_length", "acceptance")
 
 
-def point_columns(points: Points, deployment: Deployment, model: str, index: np.ndarray) -> Values:
-    """Columns of a question's result at places among its points, by field; `bound` as its place among BOUNDS.
-
-    Parameters
-    ----------
-    model : name that rows bear
-    index : places, in rising order and without gaps; shape (points,)
-
-    Raises
-    ------
-    RooflinesimError : if the deployment is not possible.
-    """
-    if isinstance(points, RoundPoints):
-        return _round_columns(points, deployment, points.drafting[model], index)
+def step_point_columns(points: DecodePoints | PrefillPoints, deployment: Deployment, index: np.ndarray) -> Values:
+    """Columns of steps at places among the points of one deployment, by field."""
     step = points.values(index)
     if isinstance(points, PrefillPoints):
         step["new_tokens"] = step.pop("prompt")
@@ -144,8 +145,11 @@ def point_columns(points: Points, deployment: Deployment, model: str, index: np.
     return decode_columns(deployment, step)
 
 
-def _round_columns(points: RoundPoints, deployment: Deployment, drafting: Drafting, index: np.ndarray) -> Values:
-    """All draft lengths of a batch are looked at together: the best is marked wherever the places begin and end."""
+def round_columns(points: RoundPoints, deployment: Deployment, drafting: Drafting, index: np.ndarray) -> Values:
+    """Columns of rounds at places among the points of one deployment, by field.
+
+    All draft lengths of a batch are looked at together: the best is marked wherever the places begin and end.
+    """
     if deployment.devices > deployment.tensor_parallel:
         raise UnsupportedError("speculation is answered for tensor parallelism alone: leave out pipeline and data")
     lengths = len(points.draft_length)

@@ -15,9 +15,6 @@ from rooflinesim.analysis.selection import (
 from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
 
-CHUNK_POINTS = 131_072
-"""Points that are evaluated and kept together: little enough memory for many cores, few enough files for any sweep."""
-
 MAXIMUM_POINTS = 10_000_000_000
 """Points that one sweep evaluates for a file of all: hours on one machine. A filter on an axis takes points away
 beforehand."""
@@ -44,7 +41,7 @@ class Sweep(Noun):
     top: int | None = None
     by: str | None = None
     largest: bool = False
-    chunk_points: int = CHUNK_POINTS
+    chunk_points: int
 
     @property
     def chunks(self) -> int:
@@ -59,7 +56,7 @@ def sweep_of(
     admits: str | None = None,
     top: int | None = None,
     by: str | None = None,
-    chunk_points: int = CHUNK_POINTS,
+    chunk_points: int | None = None,
 ) -> Sweep:
     """A sweep over a grid, without the axis values that the filter excludes.
 
@@ -70,7 +67,7 @@ def sweep_of(
     top : rows to keep, the best by a column. [1] >= 1
     by : that column: of times and bytes the smallest are best, of rates and counts the largest; a sign before it,
        as in -step_time_s or +step_time_s, asks for the largest or the smallest
-    chunk_points : points evaluated together. [1] >= 1
+    chunk_points : points evaluated together; None is what suits the question. [1] >= 1
 
     Raises
     ------
@@ -96,6 +93,7 @@ def sweep_of(
             f"the grid has {grid.points:,} points; one sweep evaluates at most {most:,}: give shorter axes"
             f" ({axes_line(grid)}), exclude values of an axis with --filter{instead}"
         )
+    chunk_points = chunk_points or grid.asked.chunk_points
     if top is not None:
         chunk_points *= max(1, -(-grid.points // (chunk_points * MAXIMUM_TOP_CHUNKS)))
     return Sweep(grid=grid, fields=kept, admits=admits, top=top, by=by, largest=largest, chunk_points=chunk_points)
@@ -116,9 +114,10 @@ def chunk(sweep: Sweep, index: int) -> Chunk:
     """Rows of one chunk of a sweep; with `top` at most that many, best first."""
     start = index * sweep.chunk_points
     stop = min(start + sweep.chunk_points, sweep.grid.points)
-    found = rows_between(sweep, start, min(start + CHUNK_POINTS, stop))
-    for first in range(start + CHUNK_POINTS, stop, CHUNK_POINTS):
-        more = rows_between(sweep, first, min(first + CHUNK_POINTS, stop))
+    piece = sweep.grid.asked.chunk_points
+    found = rows_between(sweep, start, min(start + piece, stop))
+    for first in range(start + piece, stop, piece):
+        more = rows_between(sweep, first, min(first + piece, stop))
         found = _both(sweep, found, more)
     return found
 

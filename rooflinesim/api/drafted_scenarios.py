@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rooflinesim.api.scenario_drafting import DEFAULT_LENGTHS, acceptance_of, drafting_of, said
+from rooflinesim.analysis.speculation.drafting import acceptance_of
+from rooflinesim.api.scenario_drafting import DEFAULT_LENGTHS, drafting_of, said
 from rooflinesim.api.scenarios import DEFAULT_BATCHES, contexts
 from rooflinesim.api.speculate import speculate
 from rooflinesim.errors import UnsupportedError

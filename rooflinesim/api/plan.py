@@ -12,11 +12,13 @@ from rooflinesim.analysis.capacity.layouts import EVERY_COUNT, layouts
 from rooflinesim.analysis.capacity.plan import Plan
 from rooflinesim.analysis.capacity.plan import plan as capacity_plan
 from rooflinesim.analysis.serving.arrivals import load_of
+from rooflinesim.analysis.serving.asked import load_at
 from rooflinesim.analysis.serving.load import Drafts, Load
-from rooflinesim.analysis.speculation.drafting import speculation_of
+from rooflinesim.analysis.speculation.drafting import acceptance_of, speculation_of
 from rooflinesim.api.answers import resolved
-from rooflinesim.api.scenario_drafting import DEFAULT_LENGTHS, acceptance_of, drafting_of, speculation_points
-from rooflinesim.api.serving import load_at, trace_of, traffic_of
+from rooflinesim.api.scenario_drafting import DEFAULT_LENGTHS, drafting_of, speculation_points
+from rooflinesim.api.scenario_traffic import traffic_of
+from rooflinesim.api.serving import trace_of
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError, UnsupportedError
 from rooflinesim.report import plan_rows as rows

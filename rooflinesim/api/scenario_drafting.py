@@ -5,8 +5,7 @@ from typing import Any
 
 from rooflinesim import config
 from rooflinesim.analysis.points import RoundPoints
-from rooflinesim.analysis.speculation.acceptance import Acceptance
-from rooflinesim.analysis.speculation.drafting import Drafting
+from rooflinesim.analysis.speculation.drafting import Drafting, acceptance_of
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.scenario import Scenario, Speculation
@@ -61,19 +60,6 @@ def drafting_of(asked: Speculation, target: Model) -> Drafting:
         heads=asked.heads,
         hit_rate=asked.hit_rate,
     )
-
-
-def acceptance_of(asked: Speculation, value: float, longest: int | None = None) -> Acceptance:
-    """Acceptance of a scenario: a value of its kind, or its curve.
-
-    A share or length that was measured at a draft length which is not said is taken as that of the `longest`.
-    """
-    rest: dict[str, Any] = {"decay": asked.decay, "temperature": asked.temperature}
-    if asked.acceptance_kind == "curve":
-        return Acceptance(kind="curve", curve=asked.acceptance_rate, **rest)
-    is_rate = asked.acceptance_kind == "conditional"
-    measured = asked.acceptance_at or (None if is_rate or not longest else float(longest))
-    return Acceptance(kind=asked.acceptance_kind, value=value, measured_length=measured, **rest)
 
 
 def round_points(

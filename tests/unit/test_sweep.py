@@ -363,7 +363,54 @@ def test_the_best_of_chunks_gone_through_in_pieces_are_the_best_of_all(monkeypat
 
     grid = small_grid(asked=DecodePoints(batch=tuple(range(1, 101)), context=(100, 1000, 4000)))
     whole = sweeps.chunk(sweep_of(grid, top=7, by="mfu", chunk_points=10**6), 0)
-    monkeypatch.setattr(sweeps, "CHUNK_POINTS", 11)
+    monkeypatch.setattr(DecodePoints, "chunk_points", 11)
     pieces = sweeps.chunk(sweep_of(grid, top=7, by="mfu", chunk_points=10**6), 0)
     assert whole.columns["batch"].tolist() == pieces.columns["batch"].tolist()
     assert len(whole.columns["batch"]) == 7
+
+
+SERVED = """\
+name: served
+model: llama3-8b
+hardware: [l4, h100]
+stack: vllm
+policy: {batch_limit: [8, 64], chunk_tokens: [0, 512]}
+traffic: {requests_per_s: [0.5, 4, 32], prompt_tokens: 256, output_tokens: [16, 64]}
+"""
+
+
+def served(tmp_path: Path, text: str = SERVED) -> Scenario:
+    path = tmp_path / "served.yaml"
+    path.write_text(text)
+    return load_one_scenario(path)
+
+
+def test_rates_policies_and_lengths_of_traffic_are_axes_whatever_the_chunks(tmp_path: Path):
+    asked = served(tmp_path)
+    whole = swept(asked, tmp_path / "a.csv", chunk_points=1000)
+    assert len(whole) == 2 * 2 * 2 * 3 * 2
+    pd.testing.assert_frame_equal(whole, swept(asked, tmp_path / "b.csv", chunk_points=7))
+    assert (whole.requests_per_s <= whole.offered_requests_per_s * (1 + 1e-12)).all()
+    assert whole[whole.is_stable].ttft_p95_s.notna().all()
+    assert whole[~whole.is_stable].ttft_p95_s.isna().all()
+    one = whole[(whole.hardware == "l4") & (whole.offered_requests_per_s == 32)]
+    assert not one.is_stable.any()
+
+
+def test_a_sweep_of_served_points_equals_what_run_answers(tmp_path: Path):
+    asked = served(tmp_path)
+    rows = swept(asked, tmp_path / "a.csv")
+    answered = pd.DataFrame(rs.run(scenarios=[asked]).rows)
+    keys = ["hardware", "batch_limit", "chunk_tokens", "output_tokens", "offered_requests_per_s"]
+    both = rows.merge(answered, on=keys, suffixes=("", "_run"))
+    assert len(both) == len(rows)
+    np.testing.assert_allclose(both.tpot_p95_s, both.tpot_p95_s_run, rtol=1e-12)
+    assert (both.bound == both.bound_run).all()
+
+
+def test_a_trace_has_no_grid(tmp_path: Path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,10,10\n1,10,10\n")
+    text = SERVED[: SERVED.index("policy")] + "traffic: {trace: trace.csv}\n"
+    with pytest.raises(UnsupportedError, match="a trace has one rate; `rooflinesim simulate` replays it"):
+        sweep_plan(scenario=served(tmp_path, text), output=tmp_path / "a.csv")

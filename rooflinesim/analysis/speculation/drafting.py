@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from rooflinesim.analysis.speculation.acceptance import Acceptance
 from rooflinesim.analysis.speculation.draft_model import DraftModel
 from rooflinesim.analysis.speculation.eagle import eagle_method
 from rooflinesim.analysis.speculation.early_exit import early_exit_method
@@ -22,6 +23,7 @@ from rooflinesim.specs.draft_head import DraftHead
 from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import precision_of
+from rooflinesim.specs.scenario import Speculation as Said
 from rooflinesim.units import quantity
 from rooflinesim.workload.step import Step
 
@@ -161,3 +163,16 @@ def _faster(on: Callable[[int], Deployment], ranks: int, step: Step) -> Deployme
     if not choices:
         return on(ranks)
     return min(choices, key=lambda one: one[0])[1]
+
+
+def acceptance_of(asked: Said, value: float, longest: int | None = None) -> Acceptance:
+    """Acceptance of a scenario: a value of its kind, or its curve.
+
+    A share or length that was measured at a draft length which is not said is taken as that of the `longest`.
+    """
+    rest: dict[str, Any] = {"decay": asked.decay, "temperature": asked.temperature}
+    if asked.acceptance_kind == "curve":
+        return Acceptance(kind="curve", curve=asked.acceptance_rate, **rest)
+    is_rate = asked.acceptance_kind == "conditional"
+    measured = asked.acceptance_at or (None if is_rate or not longest else float(longest))
+    return Acceptance(kind=asked.acceptance_kind, value=value, measured_length=measured, **rest)

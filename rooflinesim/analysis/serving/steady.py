@@ -251,7 +251,9 @@ def _first_token(
     beside = 0.0 * running if fleet.is_disaggregated else running
     taken = np.minimum(_beside(prompts.queue_time, beside), _FULL / own_rate)
     first = _beside(prompts.first_token_time, beside)
-    wait = prompt_wait(own_rate, taken, taken**2 * (1.0 + prompts.spread))
+    # Prompts in chunks share steps, but what an arrival finds in progress is a whole step: between both in the mean.
+    squared = taken * np.maximum(taken, np.minimum(first, _FULL / own_rate)) * (1.0 + prompts.spread)
+    wait = prompt_wait(own_rate, taken, squared)
     step = np.minimum(running, 1.0) * _beside(np.concatenate([[0.0], engine.decode_time]), running)
     mean = fleet.decode.stack.admission_time + place_wait + wait + 0.5 * step + first + engine.transfer_time
     found: Found = {"ttft_mean": mean, "queue_time": place_wait + wait + 0.5 * step}

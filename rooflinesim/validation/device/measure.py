@@ -167,7 +167,7 @@ def measure(
         if asked and foretell is not None:
             times = foretell(timed_ops(record, by_id).kernels, tuple(asked))
             # What CPU time leaves out passes on the wall all the same.
-            slowed = _wall_ratio(record)
+            slowed = _wall_ratio(record) if record.samples else first_noise.wall_ratio or 1.0
             dear_of = {cell.id: slowed * time_ for cell, time_ in zip(asked, times, strict=True)}
             chosen, dropped = affordable_cells(asked, dear_of, left() - sum(costs.values()))
             skipped.extend(dropped)
@@ -269,7 +269,7 @@ def drop_unsteady(record: Record) -> tuple[int, ...]:
 def _wall_ratio(record: Record) -> float:
     samples = [sample for all_ in record.samples.values() for _, sample in all_]
     spent = sum(sample.time for sample in samples)
-    return sum(sample.wall_time for sample in samples) / spent if spent else 1.0
+    return sum(sample.wall_time for sample in samples) / spent
 
 
 def _noise(own: Machinery, first: Noise, before: CpuTimes | None, record: Record) -> Noise:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 import random
 import time
 from collections import defaultdict
@@ -12,7 +13,12 @@ import torch
 
 from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.specs.model import Model
-from rooflinesim.validation.device.budget import KERNEL_SHARE, affordable_benchmarks, affordable_cells
+from rooflinesim.validation.device.budget import (
+    CELLS_KERNEL_SHARE,
+    KERNEL_SHARE,
+    affordable_benchmarks,
+    affordable_cells,
+)
 from rooflinesim.validation.device.cells import Cell, cell_task, decoders
 from rooflinesim.validation.device.clock import Clock, Marked, Sample
 from rooflinesim.validation.device.collectives import exchange_times
@@ -33,6 +39,7 @@ from rooflinesim.validation.device.noise import (
 from rooflinesim.validation.device.rounds import Record, Task, run_round, run_rounds
 from rooflinesim.validation.exchange_fit import ExchangeTime
 from rooflinesim.validation.measured_fit import TimedOp
+from rooflinesim.workload.parameters import total_parameters
 
 Told = Callable[[float, float, str], None]
 """Told how many seconds of how many are spent, and with what."""
@@ -151,8 +158,11 @@ def measure(
     if own.is_gpu:
         warm_up(own.device)
     skipped: list[Skipped] = []
-    share = 0.3 if asked else KERNEL_SHARE
-    kept, dear = affordable_benchmarks(own, share * left()) if has_kernels else ([], [])
+    kept: list[Benchmark] = []
+    dear: list[Benchmark] = []
+    if has_kernels:
+        share, largest = (CELLS_KERNEL_SHARE, twice_the_layer(models)) if asked else (KERNEL_SHARE, math.inf)
+        kept, dear = affordable_benchmarks(own, share * left(), largest)
     skipped.extend(Skipped(id=one.id, reason="takes longer than the budget allows") for one in dear)
     asked, models, reasons = within_memory(own, kept, models, asked)
     skipped.extend(reasons)
@@ -226,6 +236,11 @@ def measure(
         seconds=seconds - left(),
         is_interrupted=record.is_interrupted,
     )
+
+
+def twice_the_layer(models: Sequence[Model]) -> float:
+    """Twice the weights of the largest layer: benchmarks beyond say nothing of these decoders [1]."""
+    return 2.0 * max(total_parameters(model) / model.layer_count for model in models)
 
 
 def kernel_tasks(own: Machinery, kept: Sequence[Benchmark], pool: Pools) -> list[Task]:

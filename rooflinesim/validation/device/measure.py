@@ -25,7 +25,7 @@ from rooflinesim.validation.device.collectives import exchange_times
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, placed
 from rooflinesim.validation.device.gpu import graph_launch_time, warm_up
 from rooflinesim.validation.device.kernels import Benchmark, benchmark_task, cache_in
-from rooflinesim.validation.device.machinery import Machinery, Pools, pools, within_memory
+from rooflinesim.validation.device.machinery import Machinery, Pools, at_work, pools, within_memory
 from rooflinesim.validation.device.noise import (
     CLOCK_LIMIT,
     CpuTimes,
@@ -144,6 +144,19 @@ def measure(
     foretell : times of cells from the first round's kernels
     told : of progress
     """
+    with at_work(own):
+        return _measure(own, seconds, models, asked, has_kernels, foretell, told)
+
+
+def _measure(
+    own: Machinery,
+    seconds: float,
+    models: Sequence[Model],
+    asked: Sequence[Cell],
+    has_kernels: bool,
+    foretell: Foretell | None,
+    told: Told | None,
+) -> Measured:
     begun = time.perf_counter()
     before = cpu_times()
 

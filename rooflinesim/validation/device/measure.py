@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 import random
 import time
 from collections import defaultdict
@@ -12,14 +13,19 @@ import torch
 
 from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.specs.model import Model
-from rooflinesim.validation.device.budget import KERNEL_SHARE, affordable_benchmarks, affordable_cells
+from rooflinesim.validation.device.budget import (
+    CELLS_KERNEL_SHARE,
+    KERNEL_SHARE,
+    affordable_benchmarks,
+    affordable_cells,
+)
 from rooflinesim.validation.device.cells import Cell, cell_task, decoders
 from rooflinesim.validation.device.clock import Clock, Marked, Sample
 from rooflinesim.validation.device.collectives import exchange_times
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, placed
 from rooflinesim.validation.device.gpu import graph_launch_time, warm_up
 from rooflinesim.validation.device.kernels import Benchmark, benchmark_task, cache_in
-from rooflinesim.validation.device.machinery import Machinery, Pools, pools, within_memory
+from rooflinesim.validation.device.machinery import Machinery, Pools, at_work, pools, within_memory
 from rooflinesim.validation.device.noise import (
     CLOCK_LIMIT,
     CpuTimes,
@@ -33,6 +39,7 @@ from rooflinesim.validation.device.noise import (
 from rooflinesim.validation.device.rounds import Record, Task, run_round, run_rounds
 from rooflinesim.validation.exchange_fit import ExchangeTime
 from rooflinesim.validation.measured_fit import TimedOp
+from rooflinesim.workload.parameters import total_parameters
 
 Told = Callable[[float, float, str], None]
 """Told how many seconds of how many are spent, and with what."""
@@ -137,6 +144,19 @@ def measure(
     foretell : times of cells from the first round's kernels
     told : of progress
     """
+    with at_work(own):
+        return _measure(own, seconds, models, asked, has_kernels, foretell, told)
+
+
+def _measure(
+    own: Machinery,
+    seconds: float,
+    models: Sequence[Model],
+    asked: Sequence[Cell],
+    has_kernels: bool,
+    foretell: Foretell | None,
+    told: Told | None,
+) -> Measured:
     begun = time.perf_counter()
     before = cpu_times()
 
@@ -151,8 +171,11 @@ def measure(
     if own.is_gpu:
         warm_up(own.device)
     skipped: list[Skipped] = []
-    share = 0.3 if asked else KERNEL_SHARE
-    kept, dear = affordable_benchmarks(own, share * left()) if has_kernels else ([], [])
+    kept: list[Benchmark] = []
+    dear: list[Benchmark] = []
+    if has_kernels:
+        share, largest = (CELLS_KERNEL_SHARE, twice_the_layer(models)) if asked else (KERNEL_SHARE, math.inf)
+        kept, dear = affordable_benchmarks(own, share * left(), largest)
     skipped.extend(Skipped(id=one.id, reason="takes longer than the budget allows") for one in dear)
     asked, models, reasons = within_memory(own, kept, models, asked)
     skipped.extend(reasons)
@@ -167,7 +190,7 @@ def measure(
         if asked and foretell is not None:
             times = foretell(timed_ops(record, by_id).kernels, tuple(asked))
             # What CPU time leaves out passes on the wall all the same.
-            slowed = _wall_ratio(record)
+            slowed = _wall_ratio(record) if record.samples else first_noise.wall_ratio or 1.0
             dear_of = {cell.id: slowed * time_ for cell, time_ in zip(asked, times, strict=True)}
             chosen, dropped = affordable_cells(asked, dear_of, left() - sum(costs.values()))
             skipped.extend(dropped)
@@ -228,6 +251,11 @@ def measure(
     )
 
 
+def twice_the_layer(models: Sequence[Model]) -> float:
+    """Twice the weights of the largest layer: benchmarks beyond say nothing of these decoders [1]."""
+    return 2.0 * max(total_parameters(model) / model.layer_count for model in models)
+
+
 def kernel_tasks(own: Machinery, kept: Sequence[Benchmark], pool: Pools) -> list[Task]:
     """Tasks of benchmarks, and of reads of several sizes where the pool of weights is large enough."""
     largest = pool.weights[own.forms[0]]
@@ -269,7 +297,7 @@ def drop_unsteady(record: Record) -> tuple[int, ...]:
 def _wall_ratio(record: Record) -> float:
     samples = [sample for all_ in record.samples.values() for _, sample in all_]
     spent = sum(sample.time for sample in samples)
-    return sum(sample.wall_time for sample in samples) / spent if spent else 1.0
+    return sum(sample.wall_time for sample in samples) / spent
 
 
 def _noise(own: Machinery, first: Noise, before: CpuTimes | None, record: Record) -> Noise:

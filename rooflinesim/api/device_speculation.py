@@ -103,11 +103,12 @@ def validate_speculation(
         hardware = profile or measured_hardware(pooled(parts), has_intervals=False)
         left = seconds - (time.perf_counter() - begun) - calibration * (len(own.forms) - index)
         share = left / (len(own.forms) - index)
-        chosen[form] = pair or affordable_pair(hardware, form, share, own, parts[-1])
+        slowed = slow_down(parts[-1])
+        chosen[form] = pair or affordable_pair(hardware, form, share / slowed, own)
         asked = chain_cells(*chosen[form], form)
         if index == 0:
             asked.extend(other_cells(*chosen[form], form))
-        done = _run(asked, own, share, of_cells(form))
+        done = _run(asked, own, share, _foretold(hardware, slowed), of_cells(form))
         cells.extend(done)
         names = {one.cell.id for one in done}
         skipped.extend(Skipped(id=one.id, reason="the budget ended before it") for one in asked if one.id not in names)
@@ -124,8 +125,19 @@ def validate_speculation(
     return _answer(found, hardware, cells, comparison, sampling, {"pairs": chosen, "budget_s": seconds})
 
 
+Foretold = Callable[[Sequence[SpeculationCell]], float]
+
+
+def _foretold(hardware: Hardware, slowed: float) -> Foretold:
+    return lambda cells: slowed * fewest_rounds_time(hardware, cells)
+
+
 def _run(
-    asked: Sequence[SpeculationCell], own: "Machinery", seconds: float, told: Callable[[int, int], None]
+    asked: Sequence[SpeculationCell],
+    own: "Machinery",
+    seconds: float,
+    fewest_time: Foretold,
+    told: Callable[[int, int], None],
 ) -> list[MeasuredCell]:
     from rooflinesim.validation.device.clock import CudaEvents, EventClock
     from rooflinesim.validation.device.speculation_cells import measured_cells
@@ -138,13 +150,15 @@ def _run(
     def after(before: int) -> Callable[[int, int], None]:
         return lambda at, _whole: told(before + at, len(asked))
 
+    whole = fewest_time(asked)
     for group in filter(None, groups):
-        share = seconds * len(group) / len(asked)
+        share = seconds * fewest_time(group) / whole
         found.extend(
             measured_cells(
                 group,
                 clock,
                 seconds=share,
+                fewest_time=fewest_time,
                 device=own.device,
                 told=after(len(found)),
                 now=time.perf_counter,
@@ -173,21 +187,22 @@ def deployments(hardware: Hardware, cell: SpeculationCell) -> tuple[Deployment, 
     return target, drafting
 
 
-def affordable_pair(
-    hardware: Hardware, form: str, seconds: float, own: "Machinery", found: "Measured"
-) -> tuple[str, str]:
-    """The largest pair whose fewest rounds fit in a time and whose weights fit in half of the free memory."""
+def slow_down(found: "Measured") -> float:
+    """Wall time over the time that a clock tells: half way to what the worst tenth of samples saw [1]."""
+    return 0.5 * (1.0 + max(found.noise.wall_ratio or 1.0, 1.0))
+
+
+def affordable_pair(hardware: Hardware, form: str, seconds: float, own: "Machinery") -> tuple[str, str]:
+    """The largest pair whose fewest rounds take four fifths of a time and whose weights half of the free memory."""
     from rooflinesim.validation.device.decoder import DTYPES
     from rooflinesim.validation.device.speculation_cells import chain_cells
     from rooflinesim.workload.parameters import total_parameters
 
-    ratio = found.noise.wall_ratio or 1.0
-    slowed = 0.5 * (1.0 + max(ratio, 1.0))
     for target, draft in PAIRS[:-1]:
         # Quietened copies and caches take about as much again as the weights.
         needed = 2.0 * total_parameters(known_decoder(target)) * DTYPES[form].itemsize
         cost = fewest_rounds_time(hardware, chain_cells(target, draft, form))
-        if needed <= 0.5 * own.memory and slowed * cost <= 0.8 * seconds:
+        if needed <= 0.5 * own.memory and cost <= 0.8 * seconds:
             return target, draft
     return PAIRS[-1]
 

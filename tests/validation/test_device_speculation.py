@@ -46,7 +46,7 @@ class Ticks:
 @pytest.mark.parametrize("form", ["fp32", "bf16"])
 def test_all_cells_run_with_rows_that_advance_unevenly_and_emit_plain_decodings_tokens(form):
     asked = [*chain_cells("tiny", "tiny", form, context=24), *other_cells("tiny", "tiny", form, context=24)]
-    found = measured_cells(asked, HostClock(), seconds=60.0, now=Ticks())
+    found = measured_cells(asked, HostClock(), seconds=60.0, fewest_time=len, now=Ticks())
     assert {one.cell.id for one in found} == {one.id for one in asked}
     assert len(asked) == 18 + 5
     for one in found:
@@ -63,7 +63,11 @@ def test_all_cells_run_with_rows_that_advance_unevenly_and_emit_plain_decodings_
 def test_the_same_cells_keep_the_same_tokens_again():
     asked = chain_cells("tiny", "tiny", "fp32", context=24)[:6]
     kept = [
-        [one.kept for cell in measured_cells(asked, HostClock(), seconds=60.0, now=Ticks()) for one in cell.rounds]
+        [
+            one.kept
+            for cell in measured_cells(asked, HostClock(), seconds=60.0, fewest_time=len, now=Ticks())
+            for one in cell.rounds
+        ]
         for _ in range(2)
     ]
     assert kept[0] == kept[1]
@@ -71,7 +75,7 @@ def test_the_same_cells_keep_the_same_tokens_again():
 
 def test_batches_for_which_no_time_is_left_are_left_out():
     asked = chain_cells("tiny", "tiny", "fp32", context=24)
-    found = measured_cells(asked, HostClock(), seconds=1.0, now=Ticks())
+    found = measured_cells(asked, HostClock(), seconds=1.0, fewest_time=len, now=Ticks())
     assert {one.cell.batch for one in found} == {1}
 
 
@@ -82,12 +86,14 @@ def test_an_interrupt_keeps_what_was_measured():
         if done == 4:
             raise KeyboardInterrupt
 
-    assert len(measured_cells(asked, HostClock(), seconds=60.0, now=Ticks(), told=told)) == 4
+    assert len(measured_cells(asked, HostClock(), seconds=60.0, fewest_time=len, now=Ticks(), told=told)) == 4
 
 
 def test_an_exit_is_right_often_enough_to_be_worth_a_cell():
     asked = other_cells("tiny", "tiny", "fp32", context=24)
-    found = measured_cells([one for one in asked if one.exit_layer], HostClock(), seconds=60.0, now=Ticks())
+    found = measured_cells(
+        [one for one in asked if one.exit_layer], HostClock(), seconds=60.0, fewest_time=len, now=Ticks()
+    )
     greedy = [one for one in found if not one.cell.is_sampled]
     assert sum(one.tokens_per_round for one in greedy) / len(greedy) > 1.3
 
@@ -150,6 +156,7 @@ def part(seconds, rounds=2, wall=1.0):
         experts=((benchmark, ((0, seconds),)),),
         reads={4e6: (seconds,)},
         launch_times=(seconds,),
+        graph_time=0.0,
         cells=(),
         marked=(),
         skipped=(),

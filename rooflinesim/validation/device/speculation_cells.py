@@ -178,14 +178,16 @@ def measured_cells(
     clock: Clock,
     *,
     seconds: float,
+    fewest_time: Callable[[Sequence[SpeculationCell]], float],
     device: str = "cpu",
     told: Callable[[int, int], None] = lambda _done, _whole: None,
     now: Callable[[], float],
 ) -> list[MeasuredCell]:
-    """All cells of a pair and format within a time, the batches sharing it evenly; each batch has its own plain output.
+    """All cells of a pair and format within a time; each batch has its own plain output.
 
-    The fewest rounds may take longer; batches that then begin more than a quarter too late are left out. An interrupt
-    ends the run, and what was measured is kept.
+    Batches get what their fewest rounds are foretold to take, `fewest_time` [s], and even shares of the rest. Those
+    that begin more than half of the time too late are left out. An interrupt ends the run, and what was measured is
+    kept.
     """
     longest = max(len(cell.parents) for cell in cells)
     pair = Pair(cells, tokens=MOST_ROUNDS * longest, device=device)
@@ -194,9 +196,10 @@ def measured_cells(
     end = now() + seconds
     try:
         for index, own in enumerate(groups):
-            share = (end - now()) / (len(groups) - index)
-            if found and now() > end + 0.25 * seconds:
+            if found and now() > end + 0.5 * seconds:
                 break
+            needed = [fewest_time(one) for one in groups[index:]]
+            share = needed[0] + max(end - now() - sum(needed), 0.0) / len(needed)
             rounds = _rounds_within(own, pair, share, now)
             tokens = min(pair.tokens, rounds * longest)
             reference = rules.plain_reference(pair.decoders(own[0])[0], pair.rows(own[0]), tokens)

@@ -96,6 +96,8 @@ def validate_device(
         foretell=lambda kernels, wanted: predicted(profile or provisional_hardware(own, kernels), wanted).time.tolist(),
         told=told,
     )
+    if not found.cells and found.is_interrupted:
+        raise KeyboardInterrupt
     if not found.cells:
         raise UnsupportedError(f"--budget {seconds:.0f}s is too short for any step of {', '.join(sizes)}; give more")
     hardware = profile or measured_hardware(found, has_intervals=False)

@@ -13,9 +13,10 @@ from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.step import op_cost
 from rooflinesim.errors import RooflinesimError
 from rooflinesim.specs.deployment import Deployment
-from rooflinesim.specs.hardware import Calibration, Hardware, Interval, Measurement, OnChipMemory
+from rooflinesim.specs.hardware import Calibration, Hardware, Interval, Link, Measurement, OnChipMemory
 from rooflinesim.specs.measured_kernels import MeasuredKernels
 from rooflinesim.specs.stack import Band
+from rooflinesim.validation.exchange_fit import collective_law
 from rooflinesim.validation.measured_fit import LawErrors, TimedOp, kernels_of, law_errors
 from rooflinesim.workload.op import ExpertShape
 from rooflinesim.workload.step import Step
@@ -82,6 +83,11 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
         intervals=intervals(found.kernels, base, kernels) if has_intervals else {},
     )
     hardware = dataclasses.replace(base, calibration=calibration)
+    if found.exchanges:
+        law, bandwidth = collective_law(found.exchanges, base.link.bandwidth if base.link else None)
+        calibration = dataclasses.replace(calibration, collectives=law)
+        link = base.link or Link(name="measured", bandwidth=bandwidth, devices=max(2, found.exchanges[0].ranks))
+        hardware = dataclasses.replace(hardware, link=link, calibration=calibration)
     bands = step_bands(hardware, errors, found)
     return dataclasses.replace(hardware, calibration=dataclasses.replace(calibration, bands=bands))
 

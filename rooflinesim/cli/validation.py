@@ -162,6 +162,8 @@ def validate(
         figure = plots.comparison_figure(answer.result, what, columns[0] if columns else "regime")
         plots.write_figure(figure, figure_form, plot)
     present(answer, form=form, output=output, quiet=quiet, verbose=verbose)
+    if output is not None and not wanted:
+        present(answer, form=None, output=None, quiet=True, verbose=False)
     if limit_share is not None and answer.summary["mape"] > limit_share:
         sys.stderr.write(f"failed: MAPE {answer.summary['mape']:.1%} is above {limit_share:.1%}\n")
         raise typer.Exit(1)

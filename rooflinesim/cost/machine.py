@@ -155,7 +155,7 @@ def _machine(hardware: Hardware, stack: Stack, devices: int, own: IsolatedKernel
         expert_formats=own.expert_formats,
         recurrent=stack.recurrent,
         elementwise=stack.elementwise,
-        collectives=collectives_of(stack, own, link.name if link else ""),
+        collectives=measured.collectives or collectives_of(stack, own, link.name if link else ""),
         network=stack.collectives.get("network", stack.collectives["default"]),
         link_bandwidth=link.bandwidth if link else 1.0,
         host_devices=reach_of(hardware),
@@ -272,7 +272,7 @@ def software_of(deployment: Deployment) -> Software:
         )
     return Software(
         launch_time=measured.launch_time if is_eager else 0.0,
-        layer_time=measured.layer_time,
+        layer_time=0.0,
         sequence_time=0.0,
-        step_time=measured.step_time + (0.0 if is_eager else measured.graph_time),
+        step_time=0.0 if is_eager else measured.graph_time,
     )

@@ -8,6 +8,7 @@ from typing import Literal
 from rooflinesim import units
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.nouns import Noun
+from rooflinesim.specs.collective_law import CollectiveLaw
 from rooflinesim.specs.formats import MATH_FORMATS, NumberFormat
 from rooflinesim.specs.measured_kernels import MeasuredKernels
 from rooflinesim.specs.stack import Band
@@ -84,8 +85,9 @@ class Calibration(Noun):
     """What was measured on a device; each value replaces the software stack's class constant.
 
     `kernels` holds kernels by number format, which stacks use that run them; those take `launch_time` of the host for
-    each operation that they launch one by one, `graph_time` for a step that is launched whole, and `layer_time` and
-    `step_time` beside the operations. `bands` are those of steps whose kernels are all measured.
+    each operation that they launch one by one and `graph_time` for a step that is launched whole, and nothing else
+    beside the operations. `collectives` are those among the devices of one machine. `bands` are those of steps whose
+    kernels are all measured.
     """
 
     source: str
@@ -97,8 +99,7 @@ class Calibration(Noun):
     kernels: Mapping[str, MeasuredKernels] = dataclasses.field(default_factory=dict)
     launch_time: float = quantity("s", default=0.0)
     graph_time: float = quantity("s", default=0.0)
-    layer_time: float = quantity("s", default=0.0)
-    step_time: float = quantity("s", default=0.0)
+    collectives: CollectiveLaw | None = None
     bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
     measurement: Measurement | None = None
     intervals: Mapping[str, Interval] = dataclasses.field(default_factory=dict)

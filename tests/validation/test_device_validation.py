@@ -53,6 +53,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             reads={},
             launch_times=(),
             graph_time=0.0,
+            exchanges=(),
             cells=tuple(
                 (cell, tuple((n, float(time * np.exp(0.02 * drawn.normal()))) for n in range(3)))
                 for cell, time in zip(ordered, times, strict=True)

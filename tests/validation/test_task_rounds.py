@@ -4,9 +4,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from rooflinesim.validation.device.budget import affordable_cells  # noqa: E402
+from rooflinesim.validation.device.cells import cells  # noqa: E402
 from rooflinesim.validation.device.clock import HostClock  # noqa: E402
 from rooflinesim.validation.device.measure import drop_unsteady  # noqa: E402
 from rooflinesim.validation.device.rounds import MOST, Record, Task, repeats, run_round, run_rounds  # noqa: E402
+from rooflinesim.validation.device.sizes import known_decoder  # noqa: E402
 
 
 def task(id_: str, log: list[str], breaks: Exception | type[BaseException] | None = None, at: int = 0) -> Task:
@@ -85,3 +88,18 @@ def test_rounds_at_another_clock_rate_are_taken_out() -> None:
 def test_a_clock_that_never_settles_takes_nothing_out() -> None:
     record = Record(clock_rates=[(2e9, 1e9), (1e9, 2e9)])
     assert drop_unsteady(record) == ()
+
+
+def test_the_longest_steps_are_left_out_and_fewer_runs_are_taken_before_many_steps_are() -> None:
+    asked = list(cells([known_decoder("100M")], ("fp32",)))
+    cheap = {cell.id: 1.0 for cell in asked}
+    assert len(asked) == 23
+    # Two runs of 23 seconds fit in 50 seconds; in 30 seconds only one run of each, and a little more.
+    assert len(affordable_cells(asked, cheap, 50.0)[0]) == 23
+    assert len(affordable_cells(asked, cheap, 30.0)[0]) == 23
+    dear = {**cheap, asked[5].id: 9.0}
+    kept, skipped = affordable_cells(asked, dear, 46.0)
+    assert len(kept) == 22
+    assert [(one.id, one.reason) for one in skipped] == [
+        (asked[5].id, "takes about 9 s, longer than the budget allows")
+    ]

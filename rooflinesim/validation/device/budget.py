@@ -1,7 +1,9 @@
 """What a budget has room for: the cost of benchmarks and steps foretold, and the longest left out."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from rooflinesim.analysis.comparison import Skipped
@@ -15,8 +17,11 @@ PROBE_ROWS = 16
 """Rows of the product by which the cost of a benchmark is foretold [tokens]."""
 
 
-CELL_RUNS = 2
-"""Runs of each cell that a budget must have room for."""
+CELL_RUNS = (2.0, 1.2)
+"""Runs of each cell that a budget must have room for; the fewer where the more would leave many out."""
+
+MOST_LEFT_OUT = 0.1
+"""Share of the cells that may be left out for more runs of the others."""
 
 
 def probe_rates(own: Machinery) -> tuple[dict[str, float], float]:
@@ -44,15 +49,19 @@ def foretold_cost(benchmark: Benchmark, rates: Mapping[str, float], bandwidth: f
     return 2e-3 + flops / rates[benchmark.form] + 3.0 * moved / bandwidth
 
 
-def affordable_benchmarks(own: Machinery, seconds: float) -> tuple[list[Benchmark], list[Benchmark]]:
+def affordable_benchmarks(
+    own: Machinery, seconds: float, largest: float = math.inf
+) -> tuple[list[Benchmark], list[Benchmark]]:
     """Benchmarks of which two runs each fit in a time, and those that are left out: the longest first.
+
+    Shapes of more than `largest` elements per layer are not asked for.
 
     Raises
     ------
     UnsupportedError : if the time is too short for the fewest that fix the laws.
     """
     rates, bandwidth = probe_rates(own)
-    costs = {one.id: (one, foretold_cost(one, rates, bandwidth)) for one in benchmarks(own.forms)}
+    costs = {one.id: (one, foretold_cost(one, rates, bandwidth)) for one in benchmarks(own.forms, largest=largest)}
     kept = sorted(costs.values(), key=lambda pair: pair[1])
     left: list[Benchmark] = []
     whole = 2.0 * sum(cost for _, cost in kept)
@@ -78,6 +87,9 @@ FEWEST_BENCHMARKS = 6
 KERNEL_SHARE = 0.6
 """Share of a calibration's budget that two runs of every benchmark may take; the rest repeats the short ones."""
 
+CELLS_KERNEL_SHARE = 0.25
+"""The same where steps are run beside kernels."""
+
 SETUP_SECONDS = 1.5
 """What filling pools and probing takes at least [s]."""
 
@@ -86,9 +98,12 @@ def affordable_cells(
     asked: Sequence[Cell], costs: Mapping[str, float], seconds: float
 ) -> tuple[list[Cell], list[Skipped]]:
     """Cells that can be run often enough within a time, and the longest ones, which are left out."""
-    kept = sorted(asked, key=lambda cell: costs[cell.id])
-    skipped = []
-    while kept and CELL_RUNS * sum(costs[cell.id] for cell in kept) > seconds:
-        cell = kept.pop()
-        skipped.append(Skipped(id=cell.id, reason=f"takes about {costs[cell.id]:.2g} s, longer than the budget allows"))
-    return kept, skipped
+    ordered = sorted(asked, key=lambda cell: costs[cell.id])
+    whole = np.cumsum([costs[cell.id] for cell in ordered])
+    many, few = (int(np.searchsorted(whole * runs, seconds, side="right")) for runs in CELL_RUNS)
+    fitting = many if many >= (1.0 - MOST_LEFT_OUT) * len(ordered) else few
+    skipped = [
+        Skipped(id=cell.id, reason=f"takes about {costs[cell.id]:.2g} s, longer than the budget allows")
+        for cell in ordered[fitting:]
+    ]
+    return ordered[:fitting], skipped

@@ -4,8 +4,6 @@ import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-import torch
-
 from rooflinesim.specs.model import Model
 from rooflinesim.validation.device.clock import Clock, Marked
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, cache_elements
@@ -130,8 +128,3 @@ def cell_task(cell: Cell, decoder: Decoder, caches: CachePool, clock: Clock) -> 
 def decoders(models: Sequence[Model], pools: Mapping[str, WeightPool]) -> dict[tuple[str, str], Decoder]:
     """A decoder of each model in each number format, all of one format on the same weights."""
     return {(model.name, form): Decoder(model, pool, longest=8192) for model in models for form, pool in pools.items()}
-
-
-def no_gradients() -> None:
-    """Switch gradients off for the whole process: steps are inference."""
-    torch.set_grad_enabled(False)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,11 @@ class Machinery:
     def is_gpu(self) -> bool:
         """Whether it works on its own while the host goes on."""
         return self.device.startswith("cuda")
+
+    @property
+    def devices(self) -> int:
+        """GPUs of the machine; one for a processor."""
+        return int(torch.cuda.device_count()) if self.is_gpu else 1
 
     @property
     def index(self) -> int:
@@ -107,8 +113,6 @@ def machinery(device: str | None = None, threads: int = 1, forms: Sequence[str] 
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UnsupportedError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    torch.set_grad_enabled(False)
-    torch.set_num_threads(threads)
     notes = []
     runnable = []
     for form in forms or ("fp32", "bf16"):
@@ -173,6 +177,18 @@ def last_cache() -> float | None:
         except (OSError, ValueError):
             continue
     return max(sizes) if sizes else None
+
+
+@contextmanager
+def at_work(own: Machinery) -> Iterator[None]:
+    """Torch with the threads of the measurement and without gradients, and afterwards as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(own.threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 BLOCK = 1 << 22

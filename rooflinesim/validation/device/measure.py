@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 import random
 import time
 from collections import defaultdict
@@ -12,13 +13,19 @@ import torch
 
 from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.specs.model import Model
-from rooflinesim.validation.device.budget import KERNEL_SHARE, affordable_benchmarks, affordable_cells
+from rooflinesim.validation.device.budget import (
+    CELLS_KERNEL_SHARE,
+    KERNEL_SHARE,
+    affordable_benchmarks,
+    affordable_cells,
+)
 from rooflinesim.validation.device.cells import Cell, cell_task, decoders
 from rooflinesim.validation.device.clock import Clock, Marked, Sample
+from rooflinesim.validation.device.collectives import exchange_times
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, placed
 from rooflinesim.validation.device.gpu import graph_launch_time, warm_up
 from rooflinesim.validation.device.kernels import Benchmark, benchmark_task, cache_in
-from rooflinesim.validation.device.machinery import Machinery, Pools, pools, within_memory
+from rooflinesim.validation.device.machinery import Machinery, Pools, at_work, pools, within_memory
 from rooflinesim.validation.device.noise import (
     CLOCK_LIMIT,
     CpuTimes,
@@ -30,7 +37,9 @@ from rooflinesim.validation.device.noise import (
     steady_rounds,
 )
 from rooflinesim.validation.device.rounds import Record, Task, run_round, run_rounds
+from rooflinesim.validation.exchange_fit import ExchangeTime
 from rooflinesim.validation.measured_fit import TimedOp
+from rooflinesim.workload.parameters import total_parameters
 
 Told = Callable[[float, float, str], None]
 """Told how many seconds of how many are spent, and with what."""
@@ -49,6 +58,7 @@ class Measured:
     reads: Mapping[float, tuple[float, ...]]
     launch_times: tuple[float, ...]
     graph_time: float
+    exchanges: tuple[ExchangeTime, ...]
     cells: tuple[tuple[Cell, tuple[tuple[int, float], ...]], ...]
     marked: tuple[tuple[Cell, Mapping[str, float]], ...]
     skipped: tuple[Skipped, ...]
@@ -134,6 +144,19 @@ def measure(
     foretell : times of cells from the first round's kernels
     told : of progress
     """
+    with at_work(own):
+        return _measure(own, seconds, models, asked, has_kernels, foretell, told)
+
+
+def _measure(
+    own: Machinery,
+    seconds: float,
+    models: Sequence[Model],
+    asked: Sequence[Cell],
+    has_kernels: bool,
+    foretell: Foretell | None,
+    told: Told | None,
+) -> Measured:
     begun = time.perf_counter()
     before = cpu_times()
 
@@ -148,8 +171,11 @@ def measure(
     if own.is_gpu:
         warm_up(own.device)
     skipped: list[Skipped] = []
-    share = 0.3 if asked else KERNEL_SHARE
-    kept, dear = affordable_benchmarks(own, share * left()) if has_kernels else ([], [])
+    kept: list[Benchmark] = []
+    dear: list[Benchmark] = []
+    if has_kernels:
+        share, largest = (CELLS_KERNEL_SHARE, twice_the_layer(models)) if asked else (KERNEL_SHARE, math.inf)
+        kept, dear = affordable_benchmarks(own, share * left(), largest)
     skipped.extend(Skipped(id=one.id, reason="takes longer than the budget allows") for one in dear)
     asked, models, reasons = within_memory(own, kept, models, asked)
     skipped.extend(reasons)
@@ -164,7 +190,7 @@ def measure(
         if asked and foretell is not None:
             times = foretell(timed_ops(record, by_id).kernels, tuple(asked))
             # What CPU time leaves out passes on the wall all the same.
-            slowed = _wall_ratio(record)
+            slowed = _wall_ratio(record) if record.samples else first_noise.wall_ratio or 1.0
             dear_of = {cell.id: slowed * time_ for cell, time_ in zip(asked, times, strict=True)}
             chosen, dropped = affordable_cells(asked, dear_of, left() - sum(costs.values()))
             skipped.extend(dropped)
@@ -207,6 +233,7 @@ def measure(
         },
         launch_times=found.launch_times,
         graph_time=graph_launch_time(own.device) if own.is_gpu else 0.0,
+        exchanges=exchange_times(own.devices) if has_kernels and not asked and own.devices > 1 else (),
         cells=tuple(
             (cell, tuple((number, sample.time) for number, sample in record.samples[id_]))
             for id_, cell in kept_cells.items()
@@ -222,6 +249,11 @@ def measure(
         seconds=seconds - left(),
         is_interrupted=record.is_interrupted,
     )
+
+
+def twice_the_layer(models: Sequence[Model]) -> float:
+    """Twice the weights of the largest layer: benchmarks beyond say nothing of these decoders [1]."""
+    return 2.0 * max(total_parameters(model) / model.layer_count for model in models)
 
 
 def kernel_tasks(own: Machinery, kept: Sequence[Benchmark], pool: Pools) -> list[Task]:
@@ -265,7 +297,7 @@ def drop_unsteady(record: Record) -> tuple[int, ...]:
 def _wall_ratio(record: Record) -> float:
     samples = [sample for all_ in record.samples.values() for _, sample in all_]
     spent = sum(sample.time for sample in samples)
-    return sum(sample.wall_time for sample in samples) / spent if spent else 1.0
+    return sum(sample.wall_time for sample in samples) / spent
 
 
 def _noise(own: Machinery, first: Noise, before: CpuTimes | None, record: Record) -> Noise:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,31 +91,38 @@ def validate_speculation(
         if told:
             told(min(time.perf_counter() - begun, seconds), seconds, what)
 
-    def of_cells(form: str) -> Callable[[int, int], None]:
-        return lambda at, whole: tell(f"{form} cell {at} of {whole}")
-
     tell("kernels")
     parts = [measure(own, seconds=calibration, has_kernels=profile is None)]
     cells: list[MeasuredCell] = []
-    skipped: list[Skipped] = []
+    asked: list[SpeculationCell] = []
     chosen: dict[str, tuple[str, str]] = {}
-    for index, form in enumerate(own.forms):
-        hardware = profile or measured_hardware(pooled(parts), has_intervals=False)
-        left = seconds - (time.perf_counter() - begun) - calibration * (len(own.forms) - index)
-        share = left / (len(own.forms) - index)
-        chosen[form] = pair or affordable_pair(hardware, form, share, own, parts[-1])
-        asked = chain_cells(*chosen[form], form)
-        if index == 0:
-            asked.extend(other_cells(*chosen[form], form))
-        done = _run(asked, own, share, of_cells(form))
-        cells.extend(done)
-        names = {one.cell.id for one in done}
-        skipped.extend(Skipped(id=one.id, reason="the budget ended before it") for one in asked if one.id not in names)
-        tell("kernels")
-        parts.append(measure(own, seconds=calibration, has_kernels=profile is None))
+    is_interrupted = False
+    try:
+        for index, form in enumerate(own.forms):
+            hardware = profile or measured_hardware(pooled(parts), has_intervals=False)
+            left = seconds - (time.perf_counter() - begun) - calibration * (len(own.forms) - index)
+            share = left / (len(own.forms) - index)
+            slowed = slow_down(parts[-1])
+            chosen[form] = pair or affordable_pair(hardware, form, share / slowed, own)
+            wanted = chain_cells(*chosen[form], form)
+            if index == 0:
+                wanted.extend(other_cells(*chosen[form], form))
+            asked.extend(wanted)
+            for at, one in enumerate(_run(wanted, own, share, _foretold(hardware, slowed)), start=1):
+                cells.append(one)
+                tell(f"{form} cell {at} of {len(wanted)}")
+            parts.append(measure(own, seconds=calibration, has_kernels=profile is None))
+    except KeyboardInterrupt:
+        is_interrupted = True
+        if not cells:
+            raise
     if not cells:
         raise UnsupportedError(f"--budget {seconds:.0f}s is too short for any round of speculation; give more")
+    reason = "interrupted" if is_interrupted else "the budget ended before it"
+    done = {one.cell.id for one in cells}
+    skipped = [Skipped(id=one.id, reason=reason) for one in asked if one.id not in done]
     found = pooled(parts)
+    found = dataclasses.replace(found, is_interrupted=found.is_interrupted or is_interrupted)
     hardware = profile or measured_hardware(found, has_intervals=False)
     comparison = compared_rounds(cells, lambda cell: deployments(hardware, cell), skipped)
     if keep:
@@ -124,33 +131,30 @@ def validate_speculation(
     return _answer(found, hardware, cells, comparison, sampling, {"pairs": chosen, "budget_s": seconds})
 
 
+Foretold = Callable[[Sequence[SpeculationCell]], float]
+
+
+def _foretold(hardware: Hardware, slowed: float) -> Foretold:
+    return lambda cells: slowed * fewest_rounds_time(hardware, cells)
+
+
 def _run(
-    asked: Sequence[SpeculationCell], own: "Machinery", seconds: float, told: Callable[[int, int], None]
-) -> list[MeasuredCell]:
+    asked: Sequence[SpeculationCell], own: "Machinery", seconds: float, fewest_time: Foretold
+) -> Iterator[MeasuredCell]:
+    """Cells with drafts of their own, then early exits, each with the time in proportion to what they need."""
     from rooflinesim.validation.device.clock import CudaEvents, EventClock
     from rooflinesim.validation.device.speculation_cells import measured_cells
 
     # Rounds wait for the host, so its time belongs to them.
     clock = EventClock(CudaEvents(), holds=False) if own.is_gpu else own.clock
-    groups = [[one for one in asked if (one.exit_layer is None) == is_plain] for is_plain in (True, False)]
-    found: list[MeasuredCell] = []
-
-    def after(before: int) -> Callable[[int, int], None]:
-        return lambda at, _whole: told(before + at, len(asked))
-
-    for group in filter(None, groups):
-        share = seconds * len(group) / len(asked)
-        found.extend(
-            measured_cells(
-                group,
-                clock,
-                seconds=share,
-                device=own.device,
-                told=after(len(found)),
-                now=time.perf_counter,
+    whole = fewest_time(asked)
+    for is_plain in (True, False):
+        group = [one for one in asked if (one.exit_layer is None) == is_plain]
+        if group:
+            share = seconds * fewest_time(group) / whole
+            yield from measured_cells(
+                group, clock, seconds=share, fewest_time=fewest_time, device=own.device, now=time.perf_counter
             )
-        )
-    return found
 
 
 def _sampling_probability(form: str, own: "Machinery") -> float:
@@ -173,21 +177,22 @@ def deployments(hardware: Hardware, cell: SpeculationCell) -> tuple[Deployment, 
     return target, drafting
 
 
-def affordable_pair(
-    hardware: Hardware, form: str, seconds: float, own: "Machinery", found: "Measured"
-) -> tuple[str, str]:
-    """The largest pair whose fewest rounds fit in a time and whose weights fit in half of the free memory."""
+def slow_down(found: "Measured") -> float:
+    """Wall time over the time that a clock tells: half way to what the worst tenth of samples saw [1]."""
+    return 0.5 * (1.0 + max(found.noise.wall_ratio or 1.0, 1.0))
+
+
+def affordable_pair(hardware: Hardware, form: str, seconds: float, own: "Machinery") -> tuple[str, str]:
+    """The largest pair whose fewest rounds take four fifths of a time and whose weights half of the free memory."""
     from rooflinesim.validation.device.decoder import DTYPES
     from rooflinesim.validation.device.speculation_cells import chain_cells
     from rooflinesim.workload.parameters import total_parameters
 
-    ratio = found.noise.wall_ratio or 1.0
-    slowed = 0.5 * (1.0 + max(ratio, 1.0))
     for target, draft in PAIRS[:-1]:
         # Quietened copies and caches take about as much again as the weights.
         needed = 2.0 * total_parameters(known_decoder(target)) * DTYPES[form].itemsize
         cost = fewest_rounds_time(hardware, chain_cells(target, draft, form))
-        if needed <= 0.5 * own.memory and slowed * cost <= 0.8 * seconds:
+        if needed <= 0.5 * own.memory and cost <= 0.8 * seconds:
             return target, draft
     return PAIRS[-1]
 

@@ -43,10 +43,14 @@ class Ticks:
         return self.at
 
 
+def run_cells(asked, seconds=60.0):
+    return list(measured_cells(asked, HostClock(), seconds=seconds, fewest_time=len, now=Ticks()))
+
+
 @pytest.mark.parametrize("form", ["fp32", "bf16"])
 def test_all_cells_run_with_rows_that_advance_unevenly_and_emit_plain_decodings_tokens(form):
     asked = [*chain_cells("tiny", "tiny", form, context=24), *other_cells("tiny", "tiny", form, context=24)]
-    found = measured_cells(asked, HostClock(), seconds=60.0, now=Ticks())
+    found = run_cells(asked)
     assert {one.cell.id for one in found} == {one.id for one in asked}
     assert len(asked) == 18 + 5
     for one in found:
@@ -62,32 +66,36 @@ def test_all_cells_run_with_rows_that_advance_unevenly_and_emit_plain_decodings_
 
 def test_the_same_cells_keep_the_same_tokens_again():
     asked = chain_cells("tiny", "tiny", "fp32", context=24)[:6]
-    kept = [
-        [one.kept for cell in measured_cells(asked, HostClock(), seconds=60.0, now=Ticks()) for one in cell.rounds]
-        for _ in range(2)
-    ]
+    kept = [[one.kept for cell in run_cells(asked) for one in cell.rounds] for _ in range(2)]
     assert kept[0] == kept[1]
 
 
 def test_batches_for_which_no_time_is_left_are_left_out():
     asked = chain_cells("tiny", "tiny", "fp32", context=24)
-    found = measured_cells(asked, HostClock(), seconds=1.0, now=Ticks())
+    found = run_cells(asked, seconds=1.0)
     assert {one.cell.batch for one in found} == {1}
 
 
-def test_an_interrupt_keeps_what_was_measured():
-    asked = chain_cells("tiny", "tiny", "fp32", context=24)
+def test_an_interrupt_keeps_what_was_measured(monkeypatch):
+    whole = speculation_cells.measured_cells
 
-    def told(done, _whole):
-        if done == 4:
-            raise KeyboardInterrupt
+    def interrupted(*asked, **rest):
+        for done, one in enumerate(whole(*asked, **rest)):
+            if done == 4:
+                raise KeyboardInterrupt
+            yield one
 
-    assert len(measured_cells(asked, HostClock(), seconds=60.0, now=Ticks(), told=told)) == 4
+    monkeypatch.setattr(speculation_cells, "measured_cells", interrupted)
+    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 5)
+    answer = answered(seconds=60.0)
+    assert (answer.summary["n"], answer.summary["skipped"]) == (4, 19)
+    assert answer.extra["skipped"][0]["reason"] == "interrupted"
+    assert any("interrupted" in note for note in answer.notes)
 
 
 def test_an_exit_is_right_often_enough_to_be_worth_a_cell():
     asked = other_cells("tiny", "tiny", "fp32", context=24)
-    found = measured_cells([one for one in asked if one.exit_layer], HostClock(), seconds=60.0, now=Ticks())
+    found = run_cells([one for one in asked if one.exit_layer])
     greedy = [one for one in found if not one.cell.is_sampled]
     assert sum(one.tokens_per_round for one in greedy) / len(greedy) > 1.3
 
@@ -150,6 +158,7 @@ def part(seconds, rounds=2, wall=1.0):
         experts=((benchmark, ((0, seconds),)),),
         reads={4e6: (seconds,)},
         launch_times=(seconds,),
+        graph_time=0.0,
         cells=(),
         marked=(),
         skipped=(),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rooflinesim.specs.model import Model
 from rooflinesim.validation.device import rules
@@ -178,36 +178,31 @@ def measured_cells(
     clock: Clock,
     *,
     seconds: float,
+    fewest_time: Callable[[Sequence[SpeculationCell]], float],
     device: str = "cpu",
-    told: Callable[[int, int], None] = lambda _done, _whole: None,
     now: Callable[[], float],
-) -> list[MeasuredCell]:
-    """All cells of a pair and format within a time, the batches sharing it evenly; each batch has its own plain output.
+) -> Iterator[MeasuredCell]:
+    """All cells of a pair and format within a time, one after another; each batch has its own plain output.
 
-    The fewest rounds may take longer; batches that then begin more than a quarter too late are left out. An interrupt
-    ends the run, and what was measured is kept.
+    Batches get what their fewest rounds are foretold to take, `fewest_time` [s], and even shares of the rest. Those
+    that begin more than half of the time too late are left out.
     """
     longest = max(len(cell.parents) for cell in cells)
     pair = Pair(cells, tokens=MOST_ROUNDS * longest, device=device)
-    found: list[MeasuredCell] = []
     groups = _groups(cells)
     end = now() + seconds
-    try:
-        for index, own in enumerate(groups):
-            share = (end - now()) / (len(groups) - index)
-            if found and now() > end + 0.25 * seconds:
-                break
-            rounds = _rounds_within(own, pair, share, now)
-            tokens = min(pair.tokens, rounds * longest)
-            reference = rules.plain_reference(pair.decoders(own[0])[0], pair.rows(own[0]), tokens)
-            order = list(own)
-            random.Random(index).shuffle(order)
-            for cell in order:
-                found.append(measured_cell(cell, pair, reference, clock, rounds=rounds))
-                told(len(found), len(cells))
-    except KeyboardInterrupt:
-        pass
-    return found
+    for index, own in enumerate(groups):
+        if index and now() > end + 0.5 * seconds:
+            return
+        needed = [fewest_time(one) for one in groups[index:]]
+        share = needed[0] + max(end - now() - sum(needed), 0.0) / len(needed)
+        rounds = _rounds_within(own, pair, share, now)
+        tokens = min(pair.tokens, rounds * longest)
+        reference = rules.plain_reference(pair.decoders(own[0])[0], pair.rows(own[0]), tokens)
+        order = list(own)
+        random.Random(index).shuffle(order)
+        for cell in order:
+            yield measured_cell(cell, pair, reference, clock, rounds=rounds)
 
 
 def _groups(cells: Sequence[SpeculationCell]) -> list[list[SpeculationCell]]:

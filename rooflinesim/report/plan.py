@@ -292,7 +292,10 @@ def _chunk(choice: Choice) -> str:
 
 
 def _time(choice: Choice, metric: str) -> str:
-    middle, low, high = (float(getattr(choice.state, f"{metric}{end}")[0]) for end in ("", "_low", "_high"))
-    if high == float("inf"):
-        return f"{text.short(middle * 1e3)} ({text.short(low * 1e3)}-)"
-    return f"{text.short(middle * 1e3)} ({text.time_range(low, high)})" if low < high else text.short(middle * 1e3)
+    """A time in ms with its band, which has no end where the high end of the band lets queues grow without one."""
+    state = choice.state
+    middle, low, high = (float(getattr(state, f"{metric}{end}")[0]) * 1e3 for end in ("", "_low", "_high"))
+    is_endless = metric.startswith("ttft") and state.requests_per_s[0] >= state.saturating_requests_per_s_low[0]
+    if low == high:
+        return text.short(middle)
+    return f"{text.short(middle)} ({text.short(low, digits=2)}-{'' if is_endless else text.short(high, digits=2)})"

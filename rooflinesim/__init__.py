@@ -15,6 +15,7 @@ _PLACES = {
     "decode": "rooflinesim.api.decode",
     "decode_ops": "rooflinesim.api.operations",
     "memory": "rooflinesim.api.memory",
+    "plan": "rooflinesim.api.plan",
     "prefill": "rooflinesim.api.prefill",
     "run": "rooflinesim.api.run",
     "solve": "rooflinesim.api.solve",

@@ -61,11 +61,11 @@ def pareto(
         tokens_per_s_per_user=per_user,
         tokens_per_s_per_device=per_device,
         fits=fits,
-        is_best=_unbeaten(per_user, np.where(fits, per_device, -np.inf)) & fits,
+        is_best=unbeaten(per_user, np.where(fits, per_device, -np.inf)) & fits,
     )
 
 
-def _unbeaten(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def unbeaten(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Points that no other point beats in one value without losing in the other."""
     order = np.lexsort((-second, -first))
     ahead = np.concatenate([[-np.inf], np.maximum.accumulate(second[order])[:-1]])

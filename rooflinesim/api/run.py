@@ -11,6 +11,7 @@ from rooflinesim.analysis.grid import Grid, chunk_columns, deployment_at, reject
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api.answers import answer, resolved
 from rooflinesim.api.drafted_scenarios import speculation_answer, speculation_points
+from rooflinesim.api.plan import plan_part
 from rooflinesim.api.scenarios import contexts, grid_of, step_question
 from rooflinesim.api.serving import serving_answer, serving_points, simulation_answer
 from rooflinesim.config.scenarios import Named, named
@@ -226,6 +227,7 @@ ANSWERS: Mapping[Question, Callable[[Scenario], Part]] = {
     "crossover": _crossover,
     "memory": _memory,
     "speculate": _speculate,
+    "plan": plan_part,
     "serve": _serve,
     "simulate": _simulate,
 }

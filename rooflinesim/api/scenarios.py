@@ -5,12 +5,12 @@ from typing import get_args
 from rooflinesim.analysis.grid import Grid, StepQuestion
 from rooflinesim.config.scenarios import Named
 from rooflinesim.errors import DomainError, UnsupportedError
-from rooflinesim.specs.scenario import Question, Scenario
+from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import parse_range
 
 DEFAULT_BATCHES = "1:256"
 DEFAULT_CONTEXT = 2048
-_LATER: tuple[Question, ...] = ("speculate", "plan")
+
 _UNUSED = ("speculation", "traffic", "objective", "price")
 
 
@@ -60,10 +60,10 @@ def grid_of(scenario: Scenario, nouns: Named, question: StepQuestion) -> Grid:
         hardware=nouns.hardware,
         stack=nouns.stack,
         memory=scenario.memory or (None,),
-        tensor_parallel=parallelism.tensor,
-        pipeline_parallel=parallelism.pipeline,
-        expert_parallel=parallelism.expert,
-        data_parallel=parallelism.data,
+        tensor_parallel=parallelism.tensor or (1,),
+        pipeline_parallel=parallelism.pipeline or (1,),
+        expert_parallel=parallelism.expert or (1,),
+        data_parallel=parallelism.data or (1,),
         weights=precision.weights,
         kv_cache=precision.kv_cache,
         prompt=(1,) if is_decode else prompt,

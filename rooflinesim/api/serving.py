@@ -54,15 +54,15 @@ def serving_points(scenario: Scenario) -> list[dict[str, Any]]:
     """
     traffic, prefill = traffic_of(scenario), scenario.prefill
     axes: dict[str, tuple[Any, ...]] = {
-        "replicas": scenario.replicas,
+        "replicas": scenario.replicas or (1,),
         "batch_limit": scenario.policy.batch_limit or (None,),
-        "chunk_tokens": scenario.policy.chunk_tokens,
+        "chunk_tokens": scenario.policy.chunk_tokens or (0,),
         "prompt_tokens": traffic.prompt_tokens or (None,),
         "output_tokens": traffic.output_tokens or (None,),
         "cached_share": traffic.cached_share,
     }
     if prefill is not None:
-        axes |= {f"prefill_{name}": getattr(prefill, name) for name in (*WAYS, "replicas")}
+        axes |= {f"prefill_{name}": getattr(prefill, name) or (1,) for name in (*WAYS, "replicas")}
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if scenario.speculation is None:
         return points

@@ -5,7 +5,18 @@ import sys
 import typer
 
 from rooflinesim import __version__
-from rooflinesim.cli import catalogue, compare, plots, questions, report, scenarios, solve, speculation, validation
+from rooflinesim.cli import (
+    catalogue,
+    compare,
+    planning,
+    plots,
+    questions,
+    report,
+    scenarios,
+    solve,
+    speculation,
+    validation,
+)
 
 _EPILOG = (
     "Times are predictions with a band that is meant to hold 80 % of measurements; `--stack ideal` gives the pure"
@@ -42,6 +53,7 @@ for _question in (
     questions.crossover,
     speculation.speculate,
     questions.memory,
+    planning.plan,
     solve.solve,
 ):
     app.command(rich_help_panel="Questions")(_question)

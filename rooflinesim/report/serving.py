@@ -171,11 +171,13 @@ def queue_verdict(run: SimulationRun, expected: SteadyState) -> str:
     start, end = float(np.min(requests.arrived)), float(np.max(requests.arrived))
     if since is None or end - since < QUEUE_SHARE * (end - start):
         return f"The queue was empty at the end of the arrivals. {saturation_line(expected)}"
-    served = int(np.sum((requests.completed > since) & (requests.completed <= end)))
+    served = int(np.sum((requests.completed > since) & (requests.completed <= end))) / (end - since)
+    # A burst that is over before anything is complete is served at the pace of the whole run.
+    served = served or requests.arrived.size / run.duration
     return (
         f"Saturated from {text.short(since - start, 's')} on: requests came at"
         f" {text.short((requests.arrived.size - 1) / (end - start))}/s and were served at"
-        f" {text.short(served / (end - since))}/s. {saturation_line(expected)}"
+        f" {text.short(served)}/s. {saturation_line(expected)}"
     )
 
 

@@ -21,12 +21,12 @@ def names(*default: str | None) -> Any:
 
 
 def _devices() -> Any:
-    return quantity("1", default=(1,), minimum=1, maximum=4096, axis=True)
+    return quantity("1", default=(), minimum=1, maximum=4096, axis=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Parallelism(Noun):
-    """How a model is spread over devices; see `Deployment`."""
+    """How a model is spread over devices; see `Deployment`. Ways that are left out are 1; a plan looks at all."""
 
     tensor: tuple[int, ...] = _devices()
     pipeline: tuple[int, ...] = _devices()
@@ -125,11 +125,11 @@ class Traffic(Noun):
 class Batching(Noun):
     """How engines form steps: requests at once (as many as fit into memory unless given), and tokens of a step.
 
-    `chunk_tokens` of 0 runs whole prompts before any further decode step.
+    `chunk_tokens` of 0, or none, runs whole prompts before any further decode step. A plan chooses what is left out.
     """
 
     batch_limit: tuple[int, ...] = quantity("1", default=(), axis=True, minimum=1)
-    chunk_tokens: tuple[int, ...] = quantity("tokens", default=(0,), axis=True)
+    chunk_tokens: tuple[int, ...] = quantity("tokens", default=(), axis=True)
 
     def __post_init__(self) -> None:
         units.check(self)
@@ -137,7 +137,7 @@ class Batching(Noun):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prefill(Noun):
-    """Engines that read prompts for others that decode: how many, on what, and how the cache moves.
+    """Engines that read prompts for others that decode: how many (1), on what, and how the cache moves.
 
     `hardware` is that of the decoding engines unless given, `transfer_bandwidth` one network port per device.
     """
@@ -194,7 +194,8 @@ class Scenario(Noun):
     `model`, `hardware` and `stack` are names or paths of profiles. `question` is what `run` answers; without one it
     follows from what the scenario says, see `asked`. `prompt` are the tokens of a prefill, `context` those that are
     cached before a step. `replicas` share the traffic, each under the `policy`; with `prefill` prompts run on engines
-    of their own. `price` is that of one device, by its name under `hardware`.
+    of their own. `price` is that of one device, by its name under `hardware`. A plan takes at most `maximum_devices`,
+    and looks at fleets with engines for prompts and without unless `disaggregated` says which.
     """
 
     name: str = ""
@@ -214,6 +215,8 @@ class Scenario(Noun):
     replicas: tuple[int, ...] = _devices()
     policy: Batching = dataclasses.field(default=Batching())
     prefill: Prefill | None = None
+    disaggregated: bool | None = None
+    maximum_devices: int | None = quantity("1", default=None, minimum=1, maximum=1_000_000)
     simulation: Simulation = dataclasses.field(default=Simulation())
     objective: Objective | None = None
     price: Mapping[str, float] = quantity("USD/h", default=None)
@@ -249,10 +252,10 @@ class Scenario(Noun):
                 self.hardware,
                 self.stack,
                 self.memory or (None,),
-                self.parallelism.tensor,
-                self.parallelism.pipeline,
-                self.parallelism.expert,
-                self.parallelism.data,
+                self.parallelism.tensor or (1,),
+                self.parallelism.pipeline or (1,),
+                self.parallelism.expert or (1,),
+                self.parallelism.data or (1,),
                 self.precision.weights,
                 self.precision.kv_cache,
             )

@@ -119,7 +119,7 @@ def test_several_questions_are_one_answer(cli: Cli, tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("question: plan\n", "question: plan has no grid of steps"),
+        ("question: plan\n", "traffic: missing; write it like"),
         ("question: prefill\n", "prompt: missing"),
         ("parallelism: {tensor: 3}\n", "tensor parallelism 3 does not divide"),
         ("batch: 1:2000:+1\ncontext: 1:2000:+1\n", "4,000,000 points"),

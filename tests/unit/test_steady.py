@@ -184,6 +184,9 @@ def test_prompts_elsewhere_do_not_disturb():
     one = asked(Policy(batch_limit=512), fleet=Fleet(decode=deployment, prefill=deployment), requests_per_s=6.0)
     assert one.bound[0] == "prefill"
     assert one.saturating_requests_per_s[0] == pytest.approx(1 / prompt)
+    flooded = asked(Policy(batch_limit=512), fleet=Fleet(decode=deployment, prefill=deployment), requests_per_s=1e3)
+    assert not flooded.is_stable[0]
+    assert flooded.tpot_p95[0] < 2 * found.tpot_p95[0]
 
 
 def test_users_between_two_kinds_of_engines_are_all_somewhere():

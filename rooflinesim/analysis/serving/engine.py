@@ -8,7 +8,7 @@ import numpy as np
 from rooflinesim.analysis.residency import storage_of
 from rooflinesim.analysis.serving.load import Fleet, Load, Policy
 from rooflinesim.analysis.serving.queueing import request_rate, transfer_time
-from rooflinesim.analysis.serving.times import EngineTimes, PromptTimes, decode_times, prompt_times
+from rooflinesim.analysis.serving.times import EngineTimes, PromptTimes, prefill_times
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
 from rooflinesim.workload.footprint import cache_bytes
@@ -51,7 +51,7 @@ class Engine(Noun):
         """The engine at one end of its band."""
         decode = self.decode_low if side == "low" else self.decode_high
         factor = self.prompts.low if side == "low" else self.prompts.high
-        times = ("engine_time", "queue_time", "first_token_time")
+        times = ("engine_time", "queue_time", "first_token_time", "longest_step")
         return dataclasses.replace(
             self,
             decode_time=decode * self.decode_time,
@@ -71,8 +71,7 @@ def engine_of(fleet: Fleet, load: Load, policy: Policy, times: EngineTimes) -> E
     cap = int(min(*caps.values(), decode.time.size))
     prompts = times.prompts
     if fleet.prefill is not None:
-        beside = decode_times(fleet.prefill, load.prompt_tokens, drafts, largest=1)
-        prompts = prompt_times(beside, load)
+        prompts = times.elsewhere or prefill_times(fleet.prefill, load, drafts)
     engine = Engine(
         decode_time=decode.time[:cap],
         decode_low=decode.low[:cap],

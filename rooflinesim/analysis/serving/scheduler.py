@@ -133,6 +133,8 @@ class _Loop:
             arrived, one = self.due.popleft()
             self.waiting_time += self.now - arrived
             self.waiting.append(one)
+            if not self.due and len(self.waiting) > 1 and self.waits_since is None:
+                self.waits_since = float(self.arrived[self.waiting[0]])
 
     def _move_on(self, time: float, inside: int) -> None:
         self.inside_time += time * inside

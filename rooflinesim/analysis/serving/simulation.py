@@ -144,13 +144,13 @@ def _check_room(requests: Requests, table: StepTable) -> None:
     caches = table.caches
     tokens = requests.prompt + requests.output + table.rows_each
     needed = caches.sequence_bytes + caches.block_bytes * np.ceil(tokens / caches.block)
-    too_large = np.flatnonzero(needed > caches.room)
-    if too_large.size:
-        first = int(too_large[0])
+    longest = int(np.argmax(needed))
+    if needed[longest] > caches.room:
         most = max(caches.room - caches.sequence_bytes, 0.0) // max(caches.block_bytes, 1e-300) * caches.block
         raise DomainError(
-            f"request {first + 1} has {requests.prompt[first]:,.0f} prompt and {requests.output[first]:,.0f} output"
-            f" tokens, but an engine's memory holds {most:,.0f}: leave it out, or give more devices or smaller formats"
+            f"request {longest + 1} has {requests.prompt[longest]:,.0f} prompt and {requests.output[longest]:,.0f}"
+            f" output tokens, but beside weights and such a step's activations an engine's memory holds {most:,.0f}:"
+            " leave it out, read prompts in chunks, or give more devices"
         )
 
 

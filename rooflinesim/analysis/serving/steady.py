@@ -15,7 +15,7 @@ from rooflinesim.analysis.serving.queueing import (
     batch_probabilities,
     clearing_time,
     interruption_variance,
-    mixture_quantile,
+    mixture_quantiles,
     prompt_wait,
     wait_quantile,
 )
@@ -188,25 +188,33 @@ def _open_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     tpot = running / (rate * decoded) if is_decoding else slowed[:, 0]
     found = _first_token(engine, fleet, rate, running, shares[:, -1] + beyond, place_wait)
     full = np.where(is_stable, 0.0, np.inf)
-    rates_full = engine.cap / (saturating / fleet.replicas * decoded) if is_decoding else slowed[:, -1]
+    # Where prompts are read elsewhere, too slowly, decoding goes on at what they let through.
+    is_full = engine.bound != "prefill"
+    at_limit = engine.cap / (saturating / fleet.replicas * decoded) if is_decoding else slowed[:, -1]
+    overloaded = ~is_stable & is_full
     by_token = np.cumsum(weights, axis=1) / np.maximum(running, 1e-300)[:, np.newaxis]
-    for name, share in QUANTILES.items():
+    longest = np.full(rate.shape, np.inf)
+    if not fleet.is_disaggregated and np.isfinite(engine.prompts.longest_step[0]):
+        longest = _beside(engine.prompts.longest_step, running)
+    interrupted = _interrupted(engine, load, rate, running) if is_decoding else np.zeros((rate.size, len(QUANTILES)))
+    for column, (name, share) in enumerate(QUANTILES.items()):
         place = np.maximum(np.argmax(by_token >= share - 1e-12, axis=1), 1)
         parts = (
             slowed[np.arange(rate.size), place - 1] - tpot,
-            _interrupted(engine, load, rate, running, share) if is_decoding else 0.0 * tpot,
+            interrupted[:, column],
         )
-        found[f"tpot_{name}"] = np.where(is_stable, tpot + _together(parts), rates_full)
+        most = np.maximum(longest, tpot)
+        found[f"tpot_{name}"] = np.where(overloaded, at_limit, np.minimum(tpot + _together(parts), most))
         found[f"ttft_{name}"] = found[f"ttft_{name}"] + full
     chance = np.cumsum(shares, axis=1)
     place = np.where(chance[:, -1] < 0.95, engine.cap, np.argmax(chance >= 0.95, axis=1))
-    tpot = np.where(is_stable, tpot, rates_full)
+    tpot = np.where(overloaded, at_limit, tpot)
     ttft = found["ttft_mean"] + full
     return {
         **_common(engine, fleet, load, served),
         **found,
-        "running": np.where(is_stable, running, engine.cap if engine.bound != "prefill" else running),
-        "running_p95": np.where(is_stable, place, engine.cap),
+        "running": np.where(overloaded, engine.cap, running),
+        "running_p95": np.where(overloaded, engine.cap, place),
         "tpot_mean": tpot,
         "ttft_mean": ttft,
         "users": served * (ttft + decoded * tpot),
@@ -264,10 +272,10 @@ def _together(deviations: Sequence[Array]) -> np.ndarray:
     return np.asarray(np.sign(squares) * np.sqrt(np.abs(squares)))
 
 
-def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarray, share: float) -> np.ndarray:
-    """Deviation from the mean of the time per token, by how many prompts a request happens to meet [s].
+def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarray) -> np.ndarray:
+    """Deviations from the mean of the time per token, by how many prompts a request happens to meet [s].
 
-    Requests of few tokens meet none or many for their length.
+    One column for each of the percentiles. Requests of few tokens meet none or many for their length.
     """
     kinds, _ = length_law(load.output_tokens, load.output_spread)
     tokens = np.maximum(kinds - 1.0, 1.0)
@@ -275,10 +283,11 @@ def _interrupted(engine: Engine, load: Load, rate: np.ndarray, running: np.ndarr
     squared = prompt**2 * (1.0 + engine.prompts.spread)
     step = _beside(np.concatenate([engine.decode_time[:1], engine.decode_time]), running)
     clearing = clearing_time(rate, prompt, squared) if engine.reads_whole else 0.0 * rate
-    variance = interruption_variance(rate, step, prompt, squared, is_whole=engine.reads_whole)[:, np.newaxis] * tokens
+    variance = interruption_variance(rate, step, prompt, squared)[:, np.newaxis] * tokens
     deviations = np.sqrt(variance + clearing[:, np.newaxis] ** 2) / tokens
     means = clearing[:, np.newaxis] / tokens
-    return mixture_quantile(means, deviations, share) - clearing / load.decoded_tokens
+    quantiles = mixture_quantiles(means, deviations, np.array(list(QUANTILES.values())))
+    return quantiles - (clearing / load.decoded_tokens)[:, np.newaxis]
 
 
 def _closed_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:

@@ -166,14 +166,16 @@ class PromptTimes(Noun):
     """What the prompt of one request takes beside 0, 1, 2, ... running requests, arrays of shape (batches + 1,).
 
     `engine_time` is what it adds to the engine's work, `queue_time` after how long the next prompt can start,
-    `first_token_time` how long it takes itself from its start on: means over the lengths of prompts. `spread` is the
-    squared coefficient of variation of them, `quantiles` their 50, 95 and 99 % points over the mean. `low` and `high`
-    are the factors of the band.
+    `first_token_time` how long it takes itself from its start on: means over the lengths of prompts. `longest_step` is
+    that of a step with a chunk, infinite for whole prompts, which stop decoding for as long as they come. `spread` is
+    the squared coefficient of variation of the times, `quantiles` their 50, 95 and 99 % points over the mean. `low` and
+    `high` are the factors of the band.
     """
 
     engine_time: np.ndarray = quantity("s")
     queue_time: np.ndarray = quantity("s")
     first_token_time: np.ndarray = quantity("s")
+    longest_step: np.ndarray = quantity("s")
     spread: float = quantity("1")
     quantiles: np.ndarray = quantity("1")
     low: float = quantity("1")
@@ -185,11 +187,13 @@ class EngineTimes(Noun):
     """Decode steps and prompts of one engine, whatever the rate, the batch limit and the replicas.
 
     `concurrency` is what memory holds of requests at their mean length; none where not even one whole request fits.
+    `elsewhere` are prompts on engines of their own, where they are known.
     """
 
     decode: DecodeTimes
     prompts: PromptTimes
     concurrency: float = quantity("1")
+    elsewhere: PromptTimes | None = None
 
 
 def engine_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = None) -> EngineTimes:
@@ -200,6 +204,11 @@ def engine_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     return EngineTimes(
         decode=decode, prompts=prompt_times(decode, load, chunk_tokens), concurrency=mean if longest >= 1.0 else 0.0
     )
+
+
+def prefill_times(prefill: Deployment, load: Load, drafts: Drafts | None = None) -> PromptTimes:
+    """Times of the prompts of a load on an engine that runs nothing else."""
+    return prompt_times(decode_times(prefill, load.prompt_tokens, drafts, largest=1), load)
 
 
 def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = None) -> PromptTimes:
@@ -218,7 +227,11 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     drafted = draft_prefill_time(drafts.speculation, load.prompt_tokens) if drafts else 0.0
     cached = load.cached_tokens / load.prompt_tokens
     lengths = np.concatenate([kinds, points, [load.prompt_tokens]])
-    whole = prompt_work(deployment, _prompts(np.maximum(lengths * (1.0 - cached), 1.0), lengths * cached))
+    together = _prompts(
+        np.concatenate([np.maximum(lengths * (1.0 - cached), 1.0), np.asarray(chunks.new_tokens)]),
+        np.concatenate([lengths * cached, np.asarray(chunks.context)]),
+    )
+    whole, in_chunks = np.split(prompt_work(deployment, together), [lengths.size])
     mean = float(np.mean(whole[: kinds.size]))
     batches = np.arange(decode.time.size + 1.0)
     nothing = np.zeros_like(batches)
@@ -226,6 +239,7 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         engine_time=nothing,
         queue_time=nothing,
         first_token_time=nothing,
+        longest_step=nothing + np.inf,
         spread=float(np.var(whole[: kinds.size])) / mean**2,
         quantiles=whole[kinds.size : -1] / mean,
         low=low,
@@ -236,15 +250,17 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         first = engine
         if deployment.data_parallel > 1:
             # The groups read prompts side by side: one of them takes as long as one in each.
-            together = dataclasses.replace(chunks, batch=float(deployment.data_parallel))
-            first = np.full(batches.shape, drafted + float(np.sum(prompt_work(deployment, together))))
+            groups = dataclasses.replace(chunks, batch=float(deployment.data_parallel))
+            first = np.full(batches.shape, drafted + float(np.sum(prompt_work(deployment, groups))))
         return dataclasses.replace(law, engine_time=engine, queue_time=engine, first_token_time=first)
     longer = mean / float(whole[-1])
-    alone = drafted + longer * float(np.sum(prompt_work(deployment, chunks)))
+    alone = drafted + longer * float(np.sum(in_chunks))
     timed = timed_batches(decode.time.size)
     rows = timed * decode.rows
-    taken = np.clip(chunk - rows, 1.0, new)
+    budget = np.maximum(chunk - rows, 1.0)
+    taken = np.minimum(budget, new)
     steps = new / taken
+    whole_steps = np.mean(np.ceil(kinds[:, np.newaxis] * (1.0 - cached) / budget), axis=0)
     plain, mixed = np.split(
         row_time(deployment, np.concatenate([rows, rows + taken]), np.concatenate([rows, rows + 1.0])), 2
     )
@@ -260,7 +276,8 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
         law,
         engine_time=at_every_batch(alone, added),
         queue_time=at_every_batch(alone, added + steps * step),
-        first_token_time=at_every_batch(alone, added + np.ceil(steps) * step),
+        first_token_time=at_every_batch(alone, added + whole_steps * step),
+        longest_step=at_every_batch(alone, added / steps + step),
     )
 
 

@@ -1,0 +1,1 @@
+"""Capacity: which fleet serves a load within its objective, at what cost and energy."""

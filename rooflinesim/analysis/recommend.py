@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rooflinesim.analysis.capacity.energy import decode_power
 from rooflinesim.analysis.decode import DecodeResult, decode
+from rooflinesim.analysis.serving.queueing import usd_per_million_tokens
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import quantity
@@ -14,14 +16,11 @@ from rooflinesim.workload.step import Array
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Cost(Noun):
-    """What a deployment's tokens take, each column of shape (points,); without a price or a rated power None.
-
-    Energy is that of devices at their rated power: what they draw at most, hosts and cooling left out.
-    """
+    """What tokens take, each column of shape (points,); without a price no money. Energy is that of `EnergyLaw`."""
 
     usd_per_mtok: np.ndarray | None
-    joules_per_token: np.ndarray | None = quantity("J")
-    power: float | None = quantity("W")
+    joules_per_token: np.ndarray = quantity("J")
+    power: np.ndarray = quantity("W")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -47,7 +46,7 @@ class Standing(Noun):
         return float(self.row.tokens_per_s[0]) / self.deployment.devices
 
 
-def cost_of(hourly: float | None, power: float | None, tokens_per_s: Array) -> Cost:
+def cost_of(hourly: float | None, power: Array, tokens_per_s: Array) -> Cost:
     """Price and energy of tokens that come at rates.
 
     Parameters
@@ -56,18 +55,23 @@ def cost_of(hourly: float | None, power: float | None, tokens_per_s: Array) -> C
     power : of all devices. [W]
     tokens_per_s : all tokens together. [tokens/s] > 0
     """
-    rate = np.asarray(tokens_per_s)
+    rate = np.atleast_1d(tokens_per_s)
     return Cost(
-        usd_per_mtok=None if hourly is None else np.asarray(hourly * 1e6 / (3600.0 * rate)),
-        joules_per_token=None if power is None else np.asarray(power / rate),
-        power=power,
+        usd_per_mtok=None if hourly is None else np.asarray(usd_per_million_tokens(hourly, rate)),
+        joules_per_token=np.asarray(power / rate),
+        power=np.broadcast_to(power, rate.shape),
     )
 
 
-def rated_power(deployment: Deployment) -> float | None:
-    """Rated power of all devices of a deployment [W]; None where the profile states none."""
-    rated = deployment.hardware.thermal_design_power
-    return None if rated is None else rated * deployment.devices
+def decode_cost(deployment: Deployment, price: float | None, rows: DecodeResult) -> Cost:
+    """Price and energy of the tokens of decode steps, one after the other without a pause.
+
+    Parameters
+    ----------
+    price : of one device. [USD/h]
+    """
+    power = decode_power(deployment, rows.batch, rows.context, rows.step_time)
+    return cost_of(hourly_price(deployment, price), power, rows.tokens_per_s)
 
 
 def hourly_price(deployment: Deployment, price: float | None) -> float | None:
@@ -101,7 +105,7 @@ def standings(
 
     def order(one: Standing) -> tuple[bool, float, int]:
         cost = one.cost.usd_per_mtok
-        worth = float(cost) if has_prices and cost is not None else -one.tokens_per_s_per_device
+        worth = float(cost[0]) if has_prices and cost is not None else -one.tokens_per_s_per_device
         return not one.meets, worth if one.meets else float(one.row.step_time[0]), one.deployment.devices
 
     return tuple(sorted(found, key=order))
@@ -113,7 +117,7 @@ def _standing(deployment: Deployment, price: float | None, rows: DecodeResult, t
     meets = fits & (rows.step_time <= limit)
     chosen = int(np.where(meets, rows.tokens_per_s, -1.0).argmax()) if meets.any() else int(rows.step_time.argmin())
     row = decode(deployment, batch=float(rows.batch[chosen]), context=float(rows.context[chosen]))
-    cost = cost_of(hourly_price(deployment, price), rated_power(deployment), float(row.tokens_per_s[0]))
+    cost = decode_cost(deployment, price, row)
     return Standing(
         deployment=deployment,
         price=price,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rooflinesim import __version__
 from rooflinesim.api.report_chapters import crossover_chapter, memory_chapter, prefill_chapter, steps_chapter
+from rooflinesim.api.report_plan import plan_chapter
 from rooflinesim.api.report_sections import Pen
 from rooflinesim.api.report_serving import serving_chapter
 from rooflinesim.api.report_speculation import speculation_chapter
@@ -13,6 +14,7 @@ from rooflinesim.api.run import part_of
 from rooflinesim.plots.inline import colour_roles
 from rooflinesim.report.answer import plain_json
 from rooflinesim.report.document import Chapter, Document, PageFormat, rendered_page
+from rooflinesim.report.plan_rows import energy_provenance
 from rooflinesim.report.scenarios import Part
 from rooflinesim.specs.scenario import Question, Scenario
 
@@ -47,7 +49,7 @@ def capacity_report(*, scenarios: Sequence[Scenario], form: PageFormat = "html",
         command=shlex.join(command) if command else "rooflinesim report SCENARIO -o report.html",
         chapters=chapters,
         notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
-        provenance=list(dict.fromkeys(one for part in parts for one in part.provenance)),
+        provenance=list(dict.fromkeys([*(one for part in parts for one in part.provenance), *energy_provenance()])),
         inputs=json.dumps(plain_json([_inputs(part) for part in parts]), indent=2, ensure_ascii=False),
     )
     return rendered_page(document, form, palette=colour_roles())
@@ -69,6 +71,7 @@ CHAPTERS: Mapping[Question, Callable[[Pen, Scenario, Part], Chapter]] = {
     "crossover": crossover_chapter,
     "memory": memory_chapter,
     "speculate": speculation_chapter,
+    "plan": plan_chapter,
     "serve": serving_chapter,
     "simulate": serving_chapter,
 }

@@ -130,7 +130,7 @@ def steps_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         question=f"How long does a decoded token take, at which load, and on what? ({_asked_words(field, part)})",
         answer=list(report.best_sentences(found, target, held, why)),
         facts=report.best_facts(best, target, held),
-        sections=[one for one in sections if one],
+        sections=sections,
     )
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from rooflinesim.analysis.breakdown import breakdown
 from rooflinesim.analysis.crossover import crossover
-from rooflinesim.analysis.decode import DecodeResult, decode
+from rooflinesim.analysis.decode import decode
 from rooflinesim.analysis.explain import Explanation
 from rooflinesim.analysis.flips import flips
 from rooflinesim.analysis.memory import memory
-from rooflinesim.analysis.recommend import Cost, cost_of, hourly_price, rated_power
+from rooflinesim.analysis.recommend import Cost, decode_cost
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.inline import inline_svg
 from rooflinesim.plots.memory import OTHER_LOOK, PART_LOOKS
@@ -21,7 +21,6 @@ from rooflinesim.report import crossover as crossover_report
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report import memory as memory_report
 from rooflinesim.report import standings as standings_report
-from rooflinesim.report import text
 from rooflinesim.report.document import Drawing, Section
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import format_quantity
@@ -153,43 +152,40 @@ def memory_section(pen: Pen, cases: Mapping[str, Deployment], *, batch: int, con
 
 def cost_section(
     pen: Pen, asked: Deployment, price: float | None, *, batches: Sequence[float], context: float
-) -> Section | None:
-    """What tokens cost, in money and energy; None where neither is known."""
+) -> Section:
+    """What the tokens of decode steps cost over batch, in money and energy."""
     points = decode(asked, batch=np.asarray(batches, dtype=np.float64), context=context)
-    cost = cost_of(hourly_price(asked, price), rated_power(asked), points.tokens_per_s)
-    drawings = list(_cost_drawings(pen, asked, price, batches, context))
-    if not drawings:
-        return None
-    words = []
-    if price is None:
-        words.append("The scenario names no price, so nothing is said about money.")
-    if cost.joules_per_token is not None:
-        words.append(
-            "Energy is that of the devices at their rated power: an upper end, without hosts and cooling, since devices"
-            " that wait for memory draw less."
-        )
+    result = decode(asked, batch=curve(batches, 1.0, 256.0), context=context)
+    pale = None if result.fits is None else ~result.fits
     return Section(
-        title="Cost and energy", words=words, drawings=drawings, views=[standings_report.cost_view(points, cost)]
+        title="Cost and energy",
+        words=cost_words(price),
+        drawings=cost_drawings(pen, BATCH, result.batch, decode_cost(asked, price, result), pale),
+        views=[standings_report.cost_view(points, decode_cost(asked, price, points))],
     )
 
 
-def _cost_drawings(
-    pen: Pen, asked: Deployment, price: float | None, batches: Sequence[float], context: float
-) -> Iterator[Drawing]:
-    result: DecodeResult = decode(asked, batch=curve(batches, 1.0, 256.0), context=context)
-    cost: Cost = cost_of(hourly_price(asked, price), rated_power(asked), result.tokens_per_s)
-    pale = None if result.fits is None else ~result.fits
-    for values, title, unit in (
-        (cost.usd_per_mtok, "Cost of a million output tokens", Axis(label="USD per million tokens", scale="log")),
-        (
-            cost.joules_per_token,
-            "Energy of a token, at most",
-            Axis(label="energy per token [J]", unit="J", scale="log"),
-        ),
-    ):
-        if values is not None:
-            line = Line(x=result.batch, y=values, is_pale=pale)
-            yield pen.drawing(draw_lines({text.telling_labels([asked])[0]: line}, across=BATCH, along=unit), title)
+def cost_words(price: float | None) -> list[str]:
+    """What cost and energy rest on."""
+    words = [
+        "Energy is assumed, not measured: of moved bytes, of math, and of devices that wait; no hosts, no cooling."
+    ]
+    return words if price is not None else ["The scenario names no price, so nothing is said about money.", *words]
+
+
+def cost_drawings(
+    pen: Pen, across: Axis, points: np.ndarray, cost: Cost, pale: np.ndarray | None = None
+) -> list[Drawing]:
+    """Cost and energy of output tokens over load."""
+    energy = Axis(label="energy of an output token [J]", unit="J", scale="log")
+    shown = [("Energy of an output token", cost.joules_per_token, energy)]
+    if cost.usd_per_mtok is not None:
+        money = Axis(label="USD per million tokens", scale="log")
+        shown.insert(0, ("Cost of a million output tokens", cost.usd_per_mtok, money))
+    return [
+        pen.drawing(draw_lines({title: Line(x=points, y=values, is_pale=pale)}, across=across, along=along), title)
+        for title, values, along in shown
+    ]
 
 
 def crossover_section(pen: Pen, asked: Deployment, *, contexts: Sequence[float], context: float) -> Section:

@@ -5,14 +5,22 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rooflinesim.analysis.capacity.energy import fleet_power
 from rooflinesim.analysis.explain import explain
-from rooflinesim.analysis.recommend import Cost, cost_of, hourly_price, rated_power
+from rooflinesim.analysis.recommend import Cost, cost_of, hourly_price
 from rooflinesim.analysis.serving.arrivals import load_of
 from rooflinesim.analysis.serving.asked import load_at, policy_at
 from rooflinesim.analysis.serving.load import Drafts, Fleet, Load, Policy
 from rooflinesim.analysis.serving.steady import SteadyState, steady_state
 from rooflinesim.api.report_chapters import all_points, field_of
-from rooflinesim.api.report_sections import Pen, memory_section, sensitivity_section, time_section
+from rooflinesim.api.report_sections import (
+    Pen,
+    cost_drawings,
+    cost_words,
+    memory_section,
+    sensitivity_section,
+    time_section,
+)
 from rooflinesim.api.scenario_traffic import traffic_of
 from rooflinesim.api.serving import drafts_at, fleet_at, serving_points, trace_of
 from rooflinesim.nouns import Noun
@@ -57,18 +65,10 @@ class Served(Noun):
         both = own is not None and other is not None
         return own * self.fleet.replicas + other * self.fleet.prefill_replicas if both else None  # type: ignore[operator]
 
-    @property
-    def power(self) -> float | None:
-        """Rated power of all devices [W]; None where one has none."""
-        own = rated_power(self.fleet.decode)
-        other = 0.0 if self.fleet.prefill is None else rated_power(self.fleet.prefill)
-        if own is None or other is None:
-            return None
-        return own * self.fleet.replicas + other * self.fleet.prefill_replicas
-
-    def cost(self, state: SteadyState) -> Cost:
-        """What the tokens of a state take."""
-        return cost_of(self.hourly, self.power, np.maximum(state.tokens_per_s, 1e-12))
+    def cost(self, state: SteadyState, load: Load) -> Cost:
+        """What the tokens of a load take."""
+        power = fleet_power(self.fleet, load, state, self.drafts)
+        return cost_of(self.hourly, power, np.maximum(state.tokens_per_s, 1e-12))
 
 
 def targets_of(objective: Objective | None) -> dict[str, float]:
@@ -95,19 +95,10 @@ def serving_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         question=_question(tried),
         answer=list(_sentences(best, state, targets_of(scenario.objective))),
         facts=report.served_facts(
-            best.fleet, best.load, state, _at(best.cost(state), best.place), targets_of(scenario.objective), best.place
+            best.fleet, best.load, state, best.cost(state, best.load), targets_of(scenario.objective), best.place
         ),
         sections=[*serving_sections(pen, best, targets_of(scenario.objective)), all_points(part)],
     )
-
-
-def _at(cost: Cost, place: int) -> Cost:
-    """The cost at one point."""
-
-    def one(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else np.ravel(values)[place : place + 1]
-
-    return Cost(usd_per_mtok=one(cost.usd_per_mtok), joules_per_token=one(cost.joules_per_token), power=cost.power)
 
 
 def _question(tried: int) -> str:
@@ -190,8 +181,7 @@ def load_curves(pen: Pen, best: Served, targets: Mapping[str, float]) -> Section
     """Time per token and to the first token over load, with bands, targets and the load that is asked about."""
     points = _points(best)
     state = best.at(varied(best.load, points))
-    is_closed = best.load.users is not None
-    across = Axis(label="users" if is_closed else "requests per second")
+    across = _across(best)
     asked = float(best.load.points[best.place])
     places = {"this load": asked} if asked <= points[-1] else {}
 
@@ -244,7 +234,7 @@ def load_curves(pen: Pen, best: Served, targets: Mapping[str, float]) -> Section
             pen.drawing(batch, "Running requests"),
             pen.drawing(rate, "Throughput"),
         ],
-        views=[report.curve_view(shown, at_shown, best.cost(at_shown))],
+        views=[report.curve_view(shown, at_shown, best.cost(at_shown, shown))],
     )
 
 
@@ -258,23 +248,17 @@ def _shown_points(best: Served) -> np.ndarray:
 def cost_curves(pen: Pen, best: Served) -> Section:
     """What an output token costs over load, in money and energy."""
     points = _points(best)
-    state = best.at(varied(best.load, points))
-    cost = best.cost(state)
-    across = Axis(label="users" if best.load.users is not None else "requests per second")
-    drawings = []
-    if cost.usd_per_mtok is not None:
-        line = Line(x=points, y=cost.usd_per_mtok)
-        figure = draw_lines({"fleet": line}, across=across, along=Axis(label="USD per million tokens", scale="log"))
-        drawings.append(pen.drawing(figure, "Cost of a million output tokens"))
-    if cost.joules_per_token is not None:
-        line = Line(x=points, y=cost.joules_per_token)
-        along = Axis(label="energy per output token [J]", unit="J", scale="log")
-        drawings.append(
-            pen.drawing(draw_lines({"fleet": line}, across=across, along=along), "Energy of an output token")
-        )
-    words = ["A fleet costs the same whatever it serves: the busier it is, the cheaper a token."]
-    if best.hourly is None:
-        words.append("The scenario names no price, so nothing is said about money.")
-    if cost.joules_per_token is not None:
-        words.append("Energy is that of the devices at their rated power, an upper end without hosts and cooling.")
-    return Section(title="Cost and energy", words=words, drawings=drawings)
+    asked = varied(best.load, points)
+    cost = best.cost(best.at(asked), asked)
+    return Section(
+        title="Cost and energy",
+        words=[
+            "A fleet costs the same whatever it serves: the busier it is, the cheaper a token.",
+            *cost_words(best.hourly),
+        ],
+        drawings=cost_drawings(pen, _across(best), points, cost),
+    )
+
+
+def _across(best: Served) -> Axis:
+    return Axis(label="users" if best.load.users is not None else "requests per second")

@@ -81,7 +81,7 @@ def speculation_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
             ),
         ],
         sections=[
-            _gain_section(pen, scenario, asked, context),
+            gain_section(pen, scenario, asked, context),
             load_section(
                 pen,
                 field.cases(field.deployments),
@@ -92,7 +92,7 @@ def speculation_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
             ),
             time_section(pen, asked, batch=batches[0], context=context),
             memory_section(pen, field.cases([asked]), batch=int(batches[0]), context=int(context)),
-            *(one for one in [cost_section(pen, asked, price, batches=batches, context=context)] if one),
+            cost_section(pen, asked, price, batches=batches, context=context),
             sensitivity_section(pen, why, batch=float(result.batch[at]), context=context, band=""),
             dataclasses.replace(all_points(part), title="All numbers of the answer, with the schedule by batch"),
         ],
@@ -134,7 +134,7 @@ def _draft_words(result: SpeculateResult, at: int) -> str:
     return "no draft" if length == 0 else f"{length:,.0f} drafted tokens a round"
 
 
-def _gain_section(pen: Pen, scenario: Scenario, asked: Deployment, context: float) -> Section:
+def gain_section(pen: Pen, scenario: Scenario, asked: Deployment, context: float) -> Section:
     """Speed-up of the best draft over batch, or over acceptance where there is one batch."""
     points = speculation_points(scenario)
     results = [part_result(scenario, asked, one) for one in points]

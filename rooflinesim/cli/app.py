@@ -53,8 +53,8 @@ for _question in (
     questions.crossover,
     speculation.speculate,
     questions.memory,
-    solve.solve,
     planning.plan,
+    solve.solve,
 ):
     app.command(rich_help_panel="Questions")(_question)
 app.command(rich_help_panel="Questions")(plots.plot)

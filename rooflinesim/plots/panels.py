@@ -101,9 +101,9 @@ def draw_lines(
         top = float(heights.max(initial=0.0))
         for index, ((label, line), look) in enumerate(zip(lines.items(), LOOKS, strict=False)):
             low, high = (line.y if end is None else end for end in (line.low, line.high))
-            if not np.isfinite(high).all():
-                # A band without an upper end leaves the figure.
-                high = np.where(np.isfinite(high), high, 10.0 * top)
+            if np.any(high > 4.0 * top):
+                # A band that ends far above every curve leaves the figure.
+                high = np.minimum(high, 10.0 * top)
                 axes.set_ylim(None, 1.6 * top)
             if np.any(low != high) and (index == 0 or len(lines) <= _MOST_BANDS):
                 axes.fill_between(line.x, low, high, color=look.colour, alpha=0.16, linewidth=0)

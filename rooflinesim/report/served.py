@@ -8,6 +8,7 @@ import numpy as np
 from rooflinesim.report import text
 from rooflinesim.report.document import Fact
 from rooflinesim.report.serving import bound_words, fleet_lines
+from rooflinesim.report.standings import energy_fact
 from rooflinesim.report.tables import View
 from rooflinesim.units import format_quantity
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from rooflinesim.analysis.serving.steady import SteadyState
 
 TARGET_WORDS = {"tpot": "time per token", "ttft": "time to the first token"}
+
+
+LONGEST = 86_400.0
+"""Times beyond a day are no answer to a request [s]."""
 
 
 def seconds(value: float) -> str:
@@ -29,7 +34,7 @@ def band_words(state: "SteadyState", name: str, place: int) -> str:
     low, high = (float(getattr(state, f"{name}_{end}")[place]) for end in ("low", "high"))
     if low == high:
         return ""
-    return text.span(low, high, "s") if np.isfinite(high) else f"{seconds(low)} to without end"
+    return text.span(low, high, "s") if high < LONGEST else f"from {seconds(low)} without end"
 
 
 def target_words(name: str, value: float) -> str:
@@ -113,13 +118,10 @@ def served_facts(
             what=what, value=seconds(float(getattr(state, name)[place])), beside="; ".join(filter(None, beside))
         )
 
-    devices = fleet.decode.devices * fleet.replicas
-    if fleet.prefill is not None:
-        devices += fleet.prefill.devices * fleet.prefill_replicas
     facts = [
         time("tpot_p95", "Time per token, 95 %"),
         time("ttft_p95", "Time to first token, 95 %"),
-        Fact(what="Devices", value=f"{devices:,}", beside=fleet.decode.hardware.name),
+        Fact(what="Devices", value=f"{fleet.devices:,}", beside=fleet.decode.hardware.name),
         Fact(
             what="Saturates at",
             value=f"{text.short(float(state.saturating_requests_per_s[place]))} requests/s",
@@ -127,12 +129,9 @@ def served_facts(
         ),
     ]
     if cost.usd_per_mtok is not None:
-        value = f"{float(np.ravel(cost.usd_per_mtok)[0]):.3g} USD"
+        value = f"{float(cost.usd_per_mtok[place]):.3g} USD"
         facts.append(Fact(what="A million output tokens", value=value, beside="at this load"))
-    if cost.joules_per_token is not None and cost.power is not None:
-        value = format_quantity(float(np.ravel(cost.joules_per_token)[0]), "J", 3)
-        rated = format_quantity(cost.power, "W", 3)
-        facts.append(Fact(what="Energy of an output token, at most", value=value, beside=f"{rated} rated"))
+    facts.append(energy_fact(cost, place))
     return facts
 
 

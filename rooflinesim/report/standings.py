@@ -58,11 +58,9 @@ def _last_sentence(best: "Standing", target: float | None, held: int | None) -> 
     elif held is not None:
         parts.append(f"memory holds {held:,} such sequences at once")
     if best.cost.usd_per_mtok is not None:
-        parts.append(f"a million output tokens cost {float(best.cost.usd_per_mtok):.3g} USD")
-    elif best.cost.joules_per_token is not None:
-        parts.append(f"a token takes at most {format_quantity(float(best.cost.joules_per_token), 'J', 3)}")
-    if not parts:
-        return "The profile states neither a memory capacity nor a rated power."
+        parts.append(f"a million output tokens cost {float(best.cost.usd_per_mtok[0]):.3g} USD")
+    else:
+        parts.append(f"a token takes about {format_quantity(float(best.cost.joules_per_token[0]), 'J', 3)}")
     words = "; ".join(parts)
     return words[0].upper() + words[1:] + "."
 
@@ -88,13 +86,17 @@ def best_facts(best: "Standing", target: float | None, held: int | None) -> list
         facts.append(Fact(what="Memory holds", value=f"{held:,}", beside=f"sequences of {best.context:,.0f} tokens"))
     if best.cost.usd_per_mtok is not None:
         hour = (best.price or 0.0) * best.deployment.devices
-        value = f"{float(best.cost.usd_per_mtok):.3g} USD"
+        value = f"{float(best.cost.usd_per_mtok[0]):.3g} USD"
         facts.append(Fact(what="A million output tokens", value=value, beside=f"{hour:.4g} USD/h in all"))
-    if best.cost.joules_per_token is not None and best.cost.power is not None:
-        value = format_quantity(float(best.cost.joules_per_token), "J", 3)
-        rated = format_quantity(best.cost.power, "W", 3)
-        facts.append(Fact(what="Energy of a token, at most", value=value, beside=f"{rated} rated"))
+    facts.append(energy_fact(best.cost))
     return facts
+
+
+def energy_fact(cost: "Cost", place: int = 0) -> Fact:
+    """Energy of a token, and what all devices draw."""
+    value = format_quantity(float(cost.joules_per_token[place]), "J", 3)
+    drawn = format_quantity(float(cost.power[place]), "W", 3)
+    return Fact(what="Energy of a token, about", value=value, beside=f"{drawn} drawn by all devices")
 
 
 def deployment_view(best: "Standing") -> View:
@@ -140,7 +142,7 @@ def standings_view(found: Sequence["Standing"], target: float | None) -> View:
                 text.short(float(row.tokens_per_s[0])),
                 text.short(one.tokens_per_s_per_device),
                 *(
-                    ["-" if one.cost.usd_per_mtok is None else f"{float(one.cost.usd_per_mtok):.3g}"]
+                    ["-" if one.cost.usd_per_mtok is None else f"{float(one.cost.usd_per_mtok[0]):.3g}"]
                     if has_cost
                     else []
                 ),
@@ -194,8 +196,7 @@ def cost_view(result: "DecodeResult", cost: "Cost") -> View:
     columns: list[tuple[str, np.ndarray]] = []
     if cost.usd_per_mtok is not None:
         columns.append(("USD per million tokens", cost.usd_per_mtok))
-    if cost.joules_per_token is not None:
-        columns.append(("J per token, at most", cost.joules_per_token))
+    columns.extend([("J per token, about", cost.joules_per_token), ("W, about", cost.power)])
     return View(
         lines=[],
         headers=["batch", "ms per token", "tok/s", *(name for name, _ in columns), "fits"],

@@ -121,7 +121,9 @@ def test_every_text_of_files_is_escaped(form, tmp_path):
         "  - count: 2\n    attention: {heads: 4, kv_heads: 2, key_size: 16, value_size: 16}\n    mlp: {width: 128}\n"
     )
     text = page(
-        f"name: 'a <b>bold</b> | name & {HOSTILE}'\nmodel: hostile.yaml\nhardware: [h100, l4]\nbatch: 1\n", form
+        f"name: 'a <b>bold</b> | name & {HOSTILE}'\nmodel: hostile.yaml\nhardware: [h100, l4]\nbatch: 1\n",
+        form,
+        tmp_path,
     )
     assert HOSTILE not in text
     assert "<b>" not in text

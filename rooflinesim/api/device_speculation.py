@@ -75,7 +75,7 @@ def validate_speculation(
         another device.
     """
     require_torch()
-    from rooflinesim.validation.device.machinery import machinery
+    from rooflinesim.validation.device.machinery import at_work, machinery
     from rooflinesim.validation.device.measure import measure
     from rooflinesim.validation.device.pooling import pooled
     from rooflinesim.validation.device.speculation_cells import chain_cells, other_cells
@@ -111,9 +111,10 @@ def validate_speculation(
             if index == 0:
                 wanted.extend(other_cells(*chosen[form], form))
             asked.extend(wanted)
-            for at, one in enumerate(_run(wanted, own, share, _foretold(hardware, slowed), reasons), start=1):
-                cells.append(one)
-                tell(f"{form} cell {at} of {len(wanted)}")
+            with at_work(own):
+                for at, one in enumerate(_run(wanted, own, share, _foretold(hardware, slowed), reasons), start=1):
+                    cells.append(one)
+                    tell(f"{form} cell {at} of {len(wanted)}")
             parts.append(measure(own, seconds=calibration, has_kernels=profile is None))
             is_interrupted = parts[-1].is_interrupted
             if is_interrupted:
@@ -133,7 +134,8 @@ def validate_speculation(
     comparison = compared_rounds(cells, lambda cell: deployments(hardware, cell), skipped)
     if keep:
         keep(dict(zip(comparison.ids.tolist(), comparison.predicted.tolist(), strict=True)))
-    sampling = {form: _sampling_probability(form, own) for form in own.forms}
+    with at_work(own):
+        sampling = {form: _sampling_probability(form, own) for form in own.forms}
     return _answer(found, hardware, cells, comparison, sampling, {"pairs": chosen, "budget_s": seconds})
 
 

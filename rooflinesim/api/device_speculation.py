@@ -75,7 +75,7 @@ def validate_speculation(
         another device.
     """
     require_torch()
-    from rooflinesim.validation.device.machinery import machinery
+    from rooflinesim.validation.device.machinery import at_work, machinery
     from rooflinesim.validation.device.measure import measure
     from rooflinesim.validation.device.pooling import pooled
     from rooflinesim.validation.device.speculation_cells import chain_cells, other_cells
@@ -93,9 +93,12 @@ def validate_speculation(
 
     tell("kernels")
     parts = [measure(own, seconds=calibration, has_kernels=profile is None)]
+    if parts[0].is_interrupted:
+        raise KeyboardInterrupt
     cells: list[MeasuredCell] = []
     asked: list[SpeculationCell] = []
     chosen: dict[str, tuple[str, str]] = {}
+    reasons: dict[str, str] = {}
     is_interrupted = False
     try:
         for index, form in enumerate(own.forms):
@@ -108,10 +111,14 @@ def validate_speculation(
             if index == 0:
                 wanted.extend(other_cells(*chosen[form], form))
             asked.extend(wanted)
-            for at, one in enumerate(_run(wanted, own, share, _foretold(hardware, slowed)), start=1):
-                cells.append(one)
-                tell(f"{form} cell {at} of {len(wanted)}")
+            with at_work(own):
+                for at, one in enumerate(_run(wanted, own, share, _foretold(hardware, slowed), reasons), start=1):
+                    cells.append(one)
+                    tell(f"{form} cell {at} of {len(wanted)}")
             parts.append(measure(own, seconds=calibration, has_kernels=profile is None))
+            is_interrupted = parts[-1].is_interrupted
+            if is_interrupted:
+                break
     except KeyboardInterrupt:
         is_interrupted = True
         if not cells:
@@ -120,14 +127,15 @@ def validate_speculation(
         raise UnsupportedError(f"--budget {seconds:.0f}s is too short for any round of speculation; give more")
     reason = "interrupted" if is_interrupted else "the budget ended before it"
     done = {one.cell.id for one in cells}
-    skipped = [Skipped(id=one.id, reason=reason) for one in asked if one.id not in done]
+    skipped = [Skipped(id=one.id, reason=reasons.get(one.id, reason)) for one in asked if one.id not in done]
     found = pooled(parts)
     found = dataclasses.replace(found, is_interrupted=found.is_interrupted or is_interrupted)
     hardware = profile or measured_hardware(found, has_intervals=False)
     comparison = compared_rounds(cells, lambda cell: deployments(hardware, cell), skipped)
     if keep:
         keep(dict(zip(comparison.ids.tolist(), comparison.predicted.tolist(), strict=True)))
-    sampling = {form: _sampling_probability(form, own) for form in own.forms}
+    with at_work(own):
+        sampling = {form: _sampling_probability(form, own) for form in own.forms}
     return _answer(found, hardware, cells, comparison, sampling, {"pairs": chosen, "budget_s": seconds})
 
 
@@ -139,10 +147,18 @@ def _foretold(hardware: Hardware, slowed: float) -> Foretold:
 
 
 def _run(
-    asked: Sequence[SpeculationCell], own: "Machinery", seconds: float, fewest_time: Foretold
+    asked: Sequence[SpeculationCell],
+    own: "Machinery",
+    seconds: float,
+    fewest_time: Foretold,
+    reasons: dict[str, str],
 ) -> Iterator[MeasuredCell]:
-    """Cells with drafts of their own, then early exits, each with the time in proportion to what they need."""
+    """Cells with drafts of their own, then early exits, each with the time in proportion to what they need.
+
+    Cells that memory does not suffice for are left out, and `reasons` says so of each.
+    """
     from rooflinesim.validation.device.clock import CudaEvents, EventClock
+    from rooflinesim.validation.device.rounds import shortage
     from rooflinesim.validation.device.speculation_cells import measured_cells
 
     # Rounds wait for the host, so its time belongs to them.
@@ -152,9 +168,12 @@ def _run(
         group = [one for one in asked if (one.exit_layer is None) == is_plain]
         if group:
             share = seconds * fewest_time(group) / whole
-            yield from measured_cells(
-                group, clock, seconds=share, fewest_time=fewest_time, device=own.device, now=time.perf_counter
-            )
+            try:
+                yield from measured_cells(
+                    group, clock, seconds=share, fewest_time=fewest_time, device=own.device, now=time.perf_counter
+                )
+            except (MemoryError, RuntimeError) as error:
+                reasons.update(dict.fromkeys((one.id for one in group), shortage(error)))
 
 
 def _sampling_probability(form: str, own: "Machinery") -> float:

@@ -93,6 +93,21 @@ def test_an_interrupt_keeps_what_was_measured(monkeypatch):
     assert any("interrupted" in note for note in answer.notes)
 
 
+def test_cells_for_which_memory_runs_out_are_left_out_with_the_reason(monkeypatch):
+    whole = speculation_cells.measured_cells
+
+    def short(cells, *asked, **rest):
+        if cells[0].exit_layer is None:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+        return whole(cells, *asked, **rest)
+
+    monkeypatch.setattr(speculation_cells, "measured_cells", short)
+    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 5)
+    answer = answered(seconds=60.0)
+    assert (answer.summary["n"], answer.summary["skipped"]) == (3, 20)
+    assert answer.extra["skipped"][0]["reason"].startswith("out of memory: DefaultCPUAllocator")
+
+
 def test_an_exit_is_right_often_enough_to_be_worth_a_cell():
     asked = other_cells("tiny", "tiny", "fp32", context=24)
     found = run_cells([one for one in asked if one.exit_layer])
@@ -159,6 +174,7 @@ def part(seconds, rounds=2, wall=1.0):
         reads={4e6: (seconds,)},
         launch_times=(seconds,),
         graph_time=0.0,
+        exchanges=(),
         cells=(),
         marked=(),
         skipped=(),

@@ -41,6 +41,13 @@ class Record:
         return min(sample.wall_time for _, sample in self.samples[id_])
 
 
+def shortage(error: MemoryError | RuntimeError) -> str:
+    """Why memory ran out, in one line; an error of another kind is raised again."""
+    if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+        raise error
+    return f"out of memory: {str(error).partition(chr(10))[0][:120]}"
+
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -80,9 +87,7 @@ def run_round(
         try:
             sample = task.clock.timed(task.make())
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
-                raise
-            record.skipped[task.id] = f"out of memory: {str(error).splitlines()[0][:120]}"
+            record.skipped[task.id] = shortage(error)
             continue
         record.samples.setdefault(task.id, []).append((number, sample))
         told(time.perf_counter() - started)

@@ -10,6 +10,7 @@ from rooflinesim.analysis.capacity.plan import Plan
 from rooflinesim.analysis.capacity.sensitivity import MOST_HEAD_ROOM, Change
 from rooflinesim.analysis.serving.load import Drafts
 from rooflinesim.report import text
+from rooflinesim.report.plan_rows import batch_limit
 from rooflinesim.report.plan_words import (
     LIMITS,
     engines_words,
@@ -58,7 +59,7 @@ def fleets_view(name: str, point: Mapping[str, Any], plan: Plan) -> View:
             site_words(one.choice.candidate.site, sites),
             engines_words(one.choice),
             text.whole(one.choice.fleet.devices),
-            text.whole(float(one.choice.state.batch_cap[0])),
+            text.whole(batch_limit(one.choice)),
             _chunk(one.choice),
             *([_draft(one.choice.drafts)] if _has_drafts(plan) else []),
             *(_time(one.choice, metric) for metric in targets),
@@ -141,16 +142,19 @@ def costs_view(plan: Plan) -> View:
         for rank, one in enumerate(plan.fleets, start=1)
     ]
     return View(
-        lines=["What the same fleets cost and draw under this traffic; energy is assumed, not measured."],
+        lines=[
+            "What the same fleets cost and draw under this traffic: USD per million tokens in and out, J per token out"
+            " (assumed, not measured), and room for so many times the traffic.",
+        ],
         headers=[
             "#",
-            *(["USD/h", "USD/Mtok in", "USD/Mtok out"] if has_prices else []),
+            *(["USD/h", "USD/M in", "USD/M out"] if has_prices else []),
             "J/token",
             "kW",
-            "kW at most",
+            "max kW",
             "running",
             "tok/s/GPU",
-            "head-room",
+            "room",
         ],
         rows=rows,
         left=(),
@@ -197,12 +201,17 @@ def frontier_view(plan: Plan) -> View:
 
 
 def scaling_view(plan: Plan) -> View:
-    """Where more devices for one replica stop helping."""
+    """Where more devices for one replica stop helping: the sizes at which tokens get faster, and the largest."""
     points = plan.scaling
+    quickest = [
+        one for place, one in enumerate(points) if one.step_time <= min(p.step_time for p in points[: place + 1])
+    ]
+    shown = quickest if points[-1] in quickest else [*quickest, points[-1]]
+    last = quickest[-1].devices
     return View(
         lines=[
             f"More GPUs for one replica on {site_words(points[0].candidate.site, telling_names(plan))}, at batch"
-            f" {points[0].batch:,}: the fastest engine of each size."
+            f" {points[0].batch:,}, without drafts: the fastest engine of each size that beats all smaller ones."
         ],
         headers=["GPUs", "engine", "step ms", "speed-up", "per GPU"],
         rows=[
@@ -213,9 +222,10 @@ def scaling_view(plan: Plan) -> View:
                 f"{one.speedup:.2f}",
                 text.percent(one.per_device),
             ]
-            for one in points
+            for one in shown
         ],
         left=(1,),
+        footer=[f"Beyond {last} GPUs none is faster."] if last < points[-1].devices else [],
     )
 
 

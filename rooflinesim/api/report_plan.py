@@ -14,15 +14,16 @@ from rooflinesim.api.report_chapters import all_points
 from rooflinesim.api.report_sections import Pen, crossover_section, memory_section, sensitivity_section, time_section
 from rooflinesim.api.report_serving import Served, cost_curves, load_curves, varied
 from rooflinesim.api.report_speculation import gain_section
-from rooflinesim.plots.panels import Axis, Line, draw_bars, draw_lines, draw_points
+from rooflinesim.plots.panels import Axis, draw_bars, draw_points
 from rooflinesim.report import plan as plan_report
 from rooflinesim.report import planned as report
 from rooflinesim.report import served as served_report
 from rooflinesim.report import text
 from rooflinesim.report.document import Chapter, Drawing, Section
-from rooflinesim.report.plan_words import engines_words, site_words, telling_names
+from rooflinesim.report.plan_words import engines_words, layout_words, site_words, telling_names
 from rooflinesim.report.scenarios import Part
 from rooflinesim.report.tables import View
+from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.scenario import Scenario
 
 
@@ -83,7 +84,7 @@ def _found(pen: Pen, scenario: Scenario, plan: Plan) -> list[Section]:
         ),
         time_section(pen, asked, batch=running, context=context),
         crossover_section(pen, asked, contexts=[context], context=context),
-        *([gain_section(pen, scenario, asked, context)] if _can_draft(scenario, choice) else []),
+        *([_gain(pen, scenario, asked, int(context))] if _can_draft(scenario, choice) else []),
         dataclasses.replace(
             sensitive,
             words=[f"With twice the traffic: {_doubled(best)}", *sensitive.words],
@@ -99,6 +100,11 @@ def _without_words(view: View) -> View:
 def _can_draft(scenario: Scenario, choice: Choice) -> bool:
     deployment = choice.candidate.deployment
     return scenario.speculation is not None and deployment.devices == deployment.tensor_parallel
+
+
+def _gain(pen: Pen, scenario: Scenario, asked: Deployment, context: int) -> Section:
+    """What speculation gains at the context of the traffic."""
+    return gain_section(pen, dataclasses.replace(scenario, context=(context,), batch=()), asked, float(context))
 
 
 def _doubled(best: Served) -> str:
@@ -165,16 +171,14 @@ def _others(pen: Pen, plan: Plan) -> list[Section]:
     """How far more devices help, and why the rest is not among the fleets."""
     sections = []
     if len(plan.scaling) > 1:
-        line = Line(
-            x=np.array([float(one.devices) for one in plan.scaling]), y=np.array([one.speedup for one in plan.scaling])
-        )
-        figure = draw_lines(
-            {"speed-up": line}, across=Axis(label="devices of one replica"), along=Axis(label="speed-up of a step [1]")
-        )
+        bars = {
+            f"{one.devices} ({layout_words(one.candidate.layout)})": {"speed-up": one.speedup} for one in plan.scaling
+        }
+        figure = draw_bars(bars, along=Axis(label="speed-up of a decode step [1]"))
         sections.append(
             Section(
                 title="Where more devices stop helping",
-                drawings=[pen.drawing(figure, "The fastest layout of each size")],
+                drawings=[pen.drawing(figure, "The fastest layout of each number of devices")],
                 views=[plan_report.scaling_view(plan)],
             )
         )

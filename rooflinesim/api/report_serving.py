@@ -35,6 +35,8 @@ from rooflinesim.units import format_quantity, quantity
 _SHARES = np.concatenate([np.linspace(0.05, 0.9, 30), np.linspace(0.91, 0.99, 9)])
 """Shares of the saturating rate over which curves are drawn."""
 _SHOWN_SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
+_HIGHEST = 20.0
+"""Multiple of the targets, or of the time without load, up to which times are drawn [1]."""
 _MOST_TRIED = 60
 """Fleets of a scenario that are looked at for the best one."""
 
@@ -187,10 +189,13 @@ def load_curves(pen: Pen, best: Served, targets: Mapping[str, float]) -> Section
 
     def drawn(kind: str, words: str) -> object:
         lines = {}
+        wanted = [value for name, value in targets.items() if name.startswith(kind)]
+        # Close to saturation times grow beyond all measure.
+        most = _HIGHEST * (max(wanted) if wanted else float(getattr(state, f"{kind}_p95")[0]))
         for point, label in (("p95", "95 %"), ("p50", "median")):
             name = f"{kind}_{point}"
             low, high = (getattr(state, f"{name}_{end}") for end in ("low", "high"))
-            known = np.isfinite(getattr(state, name))
+            known = getattr(state, name) <= most
             is_first = point == "p95"
             lines[label] = Line(
                 x=points[known],

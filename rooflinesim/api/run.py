@@ -207,8 +207,10 @@ def one_answer(scenario: Scenario, points: Sequence[Point], ask: Callable[[Deplo
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, "decode")
     if grid.deployments * len(points) > 1:
+        axes = [name for name in grid.varying if name not in ("batch", "context_tokens")]
+        axes += [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
         raise DomainError(
-            f"{scenario.name}: names {grid.deployments * len(points):,} fleets ({axes_line(grid)}), but one is meant"
+            f"{scenario.name}: names {grid.deployments * len(points):,} fleets ({', '.join(axes)} vary), but one is meant"
             " here: give each axis one value, or use `run` with question: simulate"
         )
     asked = deployment_at(grid, 0)

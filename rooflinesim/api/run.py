@@ -207,11 +207,11 @@ def one_answer(scenario: Scenario, points: Sequence[Point], ask: Callable[[Deplo
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, "decode")
     if grid.deployments * len(points) > 1:
-        axes = [name for name in grid.varying if name not in ("batch", "context_tokens")]
-        axes += [name for name in points[0] if any(point[name] != points[0][name] for point in points)]
+        varying = [name for name in grid.varying if name not in ("batch", "context_tokens", "prompt_tokens")]
+        varying += [name for name in points[0] if len({point[name] for point in points}) > 1]
         raise DomainError(
-            f"{scenario.name}: names {grid.deployments * len(points):,} fleets ({', '.join(axes)} vary), but one is"
-            " meant here: give each axis one value, or use `run` with question: simulate"
+            f"{scenario.name}: names {grid.deployments * len(points):,} fleets, but one is meant here: give one value"
+            f" of {', '.join(varying)}, or use `run` with question: simulate"
         )
     asked = deployment_at(grid, 0)
     found = ask(asked, {**values_at(grid, 0), **points[0]})

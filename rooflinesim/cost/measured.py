@@ -20,7 +20,7 @@ from rooflinesim.workload.step import Array
 NEARNESS = 4.0
 """Power of the distance by which a sample counts less the further away it is [1]."""
 
-ATTENTION_SCALES = (0.5, 0.5, 2.0, 2.0, 3.0, 1.0)
+ATTENTION_SCALES = (0.5, 0.5, 3.0, 2.0, 3.0, 1.0)
 """Distance of a factor of e in sequences, KV heads, group, head size, queries and context of attention [1]."""
 
 

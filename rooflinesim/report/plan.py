@@ -120,6 +120,7 @@ def answer_lines(plan: Plan) -> list[str]:
 def costs_view(plan: Plan) -> View:
     """Cost, energy and head-room of the same fleets."""
     has_prices = any(one.choice.price is not None for one in plan.fleets)
+    priced = ": USD per million tokens in and out" if has_prices else ""
     rows = [
         [
             str(rank),
@@ -143,8 +144,8 @@ def costs_view(plan: Plan) -> View:
     ]
     return View(
         lines=[
-            "What the same fleets cost and draw under this traffic: USD per million tokens in and out, J per token out"
-            " (assumed, not measured), and room for so many times the traffic.",
+            f"What the same fleets cost and draw under this traffic{priced}; J per token out (assumed, not measured);"
+            " room is for so many times the traffic.",
         ],
         headers=[
             "#",

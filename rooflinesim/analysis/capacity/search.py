@@ -104,7 +104,7 @@ def search(candidates: Sequence[Candidate], demand: Demand, *, top: int = 5) -> 
     return Found(
         fleets=tuple(sorted(unique.values(), key=order)),
         rejected=tuple(
-            limit_of(own, misses.get(id(own)), waiting.least.get(id(own)), demand)
+            limit_of(own, misses.get(id(own)), waiting.least.get(id(own)), demand, is_beaten=bool(served))
             for own in bounds
             if id(own) not in served
         ),

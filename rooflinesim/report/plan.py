@@ -10,6 +10,7 @@ from rooflinesim.analysis.capacity.plan import Plan
 from rooflinesim.analysis.capacity.sensitivity import MOST_HEAD_ROOM, Change
 from rooflinesim.analysis.serving.load import Drafts
 from rooflinesim.report import text
+from rooflinesim.report.plan_rows import batch_limit
 from rooflinesim.report.plan_words import (
     LIMITS,
     engines_words,
@@ -58,7 +59,7 @@ def fleets_view(name: str, point: Mapping[str, Any], plan: Plan) -> View:
             site_words(one.choice.candidate.site, sites),
             engines_words(one.choice),
             text.whole(one.choice.fleet.devices),
-            text.whole(float(one.choice.state.batch_cap[0])),
+            text.whole(batch_limit(one.choice)),
             _chunk(one.choice),
             *([_draft(one.choice.drafts)] if _has_drafts(plan) else []),
             *(_time(one.choice, metric) for metric in targets),
@@ -119,6 +120,7 @@ def answer_lines(plan: Plan) -> list[str]:
 def costs_view(plan: Plan) -> View:
     """Cost, energy and head-room of the same fleets."""
     has_prices = any(one.choice.price is not None for one in plan.fleets)
+    priced = ": USD per million tokens in and out" if has_prices else ""
     rows = [
         [
             str(rank),
@@ -141,16 +143,19 @@ def costs_view(plan: Plan) -> View:
         for rank, one in enumerate(plan.fleets, start=1)
     ]
     return View(
-        lines=["What the same fleets cost and draw under this traffic; energy is assumed, not measured."],
+        lines=[
+            f"What the same fleets cost and draw under this traffic{priced}; J per token out (assumed, not measured);"
+            " room is for so many times the traffic.",
+        ],
         headers=[
             "#",
-            *(["USD/h", "USD/Mtok in", "USD/Mtok out"] if has_prices else []),
+            *(["USD/h", "USD/M in", "USD/M out"] if has_prices else []),
             "J/token",
             "kW",
-            "kW at most",
+            "max kW",
             "running",
             "tok/s/GPU",
-            "head-room",
+            "room",
         ],
         rows=rows,
         left=(),
@@ -197,12 +202,17 @@ def frontier_view(plan: Plan) -> View:
 
 
 def scaling_view(plan: Plan) -> View:
-    """Where more devices for one replica stop helping."""
+    """Where more devices for one replica stop helping: the sizes at which tokens get faster, and the largest."""
     points = plan.scaling
+    quickest = [
+        one for place, one in enumerate(points) if one.step_time <= min(p.step_time for p in points[: place + 1])
+    ]
+    shown = quickest if points[-1] in quickest else [*quickest, points[-1]]
+    last = quickest[-1].devices
     return View(
         lines=[
             f"More GPUs for one replica on {site_words(points[0].candidate.site, telling_names(plan))}, at batch"
-            f" {points[0].batch:,}: the fastest engine of each size."
+            f" {points[0].batch:,}, without drafts: the fastest engine of each size that beats all smaller ones."
         ],
         headers=["GPUs", "engine", "step ms", "speed-up", "per GPU"],
         rows=[
@@ -213,9 +223,10 @@ def scaling_view(plan: Plan) -> View:
                 f"{one.speedup:.2f}",
                 text.percent(one.per_device),
             ]
-            for one in points
+            for one in shown
         ],
         left=(1,),
+        footer=[f"Beyond {last} GPUs none is faster."] if last < points[-1].devices else [],
     )
 
 
@@ -292,7 +303,10 @@ def _chunk(choice: Choice) -> str:
 
 
 def _time(choice: Choice, metric: str) -> str:
-    middle, low, high = (float(getattr(choice.state, f"{metric}{end}")[0]) for end in ("", "_low", "_high"))
-    if high == float("inf"):
-        return f"{text.short(middle * 1e3)} ({text.short(low * 1e3)}-)"
-    return f"{text.short(middle * 1e3)} ({text.time_range(low, high)})" if low < high else text.short(middle * 1e3)
+    """A time in ms with its band, which has no end where the high end of the band lets queues grow without one."""
+    state = choice.state
+    middle, low, high = (float(getattr(state, f"{metric}{end}")[0]) * 1e3 for end in ("", "_low", "_high"))
+    is_endless = metric.startswith("ttft") and state.requests_per_s[0] >= state.saturating_requests_per_s_low[0]
+    if low == high:
+        return text.short(middle)
+    return f"{text.short(middle)} ({text.short(low, digits=2)}-{'' if is_endless else text.short(high, digits=2)})"

@@ -72,12 +72,18 @@ def choice_row(choice: Choice) -> dict[str, Any]:
         **{f"prefill_{field}": getattr(other.layout, field) if other else None for field in WAYS.values()},
         "prefill_replicas": choice.fleet.prefill_replicas if other else None,
         "devices": choice.fleet.devices,
-        "batch_limit": int(choice.state.batch_cap[0]),
+        "batch_limit": batch_limit(choice),
         "chunk_tokens": choice.policy.chunk_tokens,
         "draft_length": choice.drafts.draft_length if choice.drafts else 0,
         "verdict": choice.verdict,
         "usd_per_hour": choice.price,
     }
+
+
+def batch_limit(choice: Choice) -> int:
+    """Requests that an engine should run at once at most: the policy's limit, or what fits into memory."""
+    fitting = float(choice.state.concurrency[0])
+    return int(min(choice.policy.batch_limit or fitting, fitting))
 
 
 def _first(values: Sequence[Any]) -> Any:

@@ -101,7 +101,7 @@ def engines_words(choice: Choice) -> str:
     own = f"{choice.fleet.replicas:,} x {layout_words(choice.candidate.layout)}"
     if choice.prefill is None:
         return own
-    return f"{choice.fleet.prefill_replicas:,} x {layout_words(choice.prefill.layout)} for prompts + {own}"
+    return f"{choice.fleet.prefill_replicas:,} x {layout_words(choice.prefill.layout)} prefill + {own}"
 
 
 def telling_names(plan: Plan, more: Sequence[Candidate] = ()) -> list[str]:

@@ -30,14 +30,15 @@ _SPREAD = 24
 class Demand(Noun):
     """One load of one point, the longest times that users may see, and what may be chosen.
 
-    Without `batch_limits` those are tried that the targets suggest, without `chunks` whole prompts and two usual ones;
+    Without `batch_limits` those are tried that the targets suggest, without `chunks` whole prompts and two usual ones
+    (a chunk of 0 is whole prompts);
     `replicas` are counts of engines that may be taken (all). `is_disaggregated` None looks at both ways.
     """
 
     load: Load
     targets: Targets
     batch_limits: tuple[int, ...] = quantity("1", default=(), minimum=1)
-    chunks: tuple[int, ...] = quantity("tokens", default=(), minimum=1)
+    chunks: tuple[int, ...] = quantity("tokens", default=())
     replicas: tuple[int, ...] = quantity("1", default=(), minimum=1)
     maximum_devices: int | None = quantity("1", default=None, minimum=1)
     is_disaggregated: bool | None = None
@@ -81,14 +82,14 @@ class Demand(Noun):
         return (None, *(chunk for chunk in CHUNKS if chunk == CHUNKS[0] or chunk < 2 * self.load.new_tokens))
 
     def shared(self, replicas: np.ndarray) -> Load:
-        """The load of one of several numbers of replicas: whole users, at least one."""
+        """The load of one of several numbers of replicas: at least one user."""
         amounts = self.amount / replicas
         if self.is_closed:
-            return dataclasses.replace(self.load, users=np.maximum(np.ceil(amounts), 1.0))
+            return dataclasses.replace(self.load, users=np.maximum(amounts, 1.0))
         return dataclasses.replace(self.load, requests_per_s=amounts)
 
     def scaled(self, multiples: Array) -> Load:
-        """The load so many times as large: whole users, at least one."""
+        """The load so many times as large: at least one user."""
         return self.shared(1.0 / np.atleast_1d(np.asarray(multiples, dtype=np.float64)))
 
     def counts(self, least: int, devices: int, *, beside: int = 0, is_named: bool = True) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from rooflinesim.analysis.capacity.candidates import Candidate
 from rooflinesim.analysis.capacity.demand import LIGHTEST, Demand
 from rooflinesim.analysis.capacity.objectives import Verdict, excess, strictest, worst
+from rooflinesim.analysis.serving.engine import engine_of, saturating_rate
 from rooflinesim.analysis.serving.load import Drafts, Fleet, Load, Policy
 from rooflinesim.analysis.serving.steady import SteadyState, steady_state
 from rooflinesim.analysis.serving.times import (
@@ -133,6 +134,22 @@ def judged(
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class _Attempt(Noun):
+    """A fleet of known size under a policy, with its excesses."""
+
+    fleet: Fleet
+    policy: Policy
+    times: EngineTimes
+    cost: float
+    excesses: tuple[float, float]
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """By what attempts are ranked, as `search.order`."""
+        return (self.cost, self.excesses[1])
+
+
 def smallest_fleets(
     demand: Demand,
     candidate: Candidate,
@@ -142,19 +159,23 @@ def smallest_fleets(
     largest: int,
     least: int,
     prefill: Pool | None = None,
-    dearest: float = np.inf,
-) -> Iterator[Choice]:
-    """Under each policy the smallest fleet that probably meets the targets, and the one that surely does.
+    dearest: tuple[float, float] = (np.inf, np.inf),
+) -> list[Choice]:
+    """The smallest fleet that probably meets the targets under any policy, and the one that surely does.
 
-    Where none does, the fleet under the lightest load that may be; nothing where that is only a matter of cost.
+    Where none does, the one that comes nearest under the lightest load that may be; nothing where that is only a
+    matter of cost.
 
     Parameters
     ----------
     largest : batch up to which steps are timed. [1]
     least : replicas that could do. [1]
     prefill : engines that prompts run on; None is the same ones
-    dearest : cost beyond which no fleet is of interest. [USD/h or devices]
+    dearest : costs beyond which a fleet that probably, or surely, meets the targets is of no interest
     """
+    bars = list(dearest)
+    best: list[_Attempt | None] = [None, None]
+    nearest: _Attempt | None = None
     decode = tables.decode(candidate, drafts, max((*demand.batch_limits, largest)))
     for chunk in (None,) if prefill else demand.chunk_sizes:
         times = tables.engine(candidate, drafts, decode, chunk)
@@ -162,91 +183,113 @@ def smallest_fleets(
             times = dataclasses.replace(times, elsewhere=tables.prompts(prefill.candidate, drafts))
         for limit in batch_limits(demand, decode):
             policy = Policy(batch_limit=limit, chunk_tokens=chunk)
-            solve = _Solver(
-                demand=demand, candidate=candidate, policy=policy, times=times, least=least, dearest=dearest
-            )
-            yield from solve.apart(prefill) if prefill else solve.together()
+            solver = _Solver(demand=demand, candidate=candidate, policy=policy, times=times, least=least)
+            for one in solver.apart(prefill, bars) if prefill else solver.together(bars):
+                for which in (0, 1):
+                    known = best[which]
+                    if one.excesses[which] <= 1.0 and (known is None or one.order < known.order):
+                        best[which] = one
+                        bars[which] = min(bars[which], one.cost)
+                if nearest is None or one.excesses[0] < nearest.excesses[0]:
+                    nearest = one
+    met = {id(one): one for one in best if one is not None}
+    kept = list(met.values()) or [one for one in (nearest,) if one is not None]
+    other = prefill.candidate if prefill else None
+    return [judged(demand, candidate, one.fleet, one.policy, one.times, other) for one in kept]
 
 
 def batch_limits(demand: Demand, decode: DecodeTimes) -> tuple[int, ...]:
-    """Limits of the running batch that are tried: given ones, else what just meets the time per token, and twice it."""
+    """Limits of the running batch that are tried: given ones, else what just meets the time per token.
+
+    A larger one helps only means and medians: where it is reached by more than 5 % of the tokens their times are above
+    the target, and where it is not it changes little.
+    """
     if demand.batch_limits:
         return demand.batch_limits
     meets = np.flatnonzero(decode.time <= strictest(demand.targets, "tpot"))
     own = int(meets[-1]) + 1 if meets.size else 1
-    return tuple(dict.fromkeys((own, min(2 * own, decode.time.size))))
+    is_central = any(metric in ("tpot_mean", "tpot_p50") for metric in demand.targets)
+    return tuple(dict.fromkeys((own, min(2 * own, decode.time.size)) if is_central else (own,)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _Solver(Noun):
-    """One engine under one policy, whose numbers are asked for."""
+    """One engine under one policy, whose numbers are asked for, at costs of at most two bars: probably, and surely."""
 
     demand: Demand
     candidate: Candidate
     policy: Policy
     times: EngineTimes
     least: int
-    dearest: float
 
-    def together(self) -> Iterator[Choice]:
+    def together(self, bars: Sequence[float]) -> Iterator[_Attempt]:
         """Smallest fleets whose engines run prompts themselves."""
         own = Fleet(decode=self.candidate.deployment)
-        for number in self._smallest(own, 0, 0.0):
-            yield self._judged(dataclasses.replace(own, replicas=number))
+        for number, excesses in self._smallest(own, bars, 0, 0.0):
+            fleet = dataclasses.replace(own, replicas=number)
+            yield self._attempt(fleet, number * self.candidate.replica_cost, excesses)
 
-    def apart(self, prefill: Pool) -> Iterator[Choice]:
+    def apart(self, prefill: Pool, bars: Sequence[float]) -> Iterator[_Attempt]:
         """Smallest fleets with engines for prompts: the ones that decode while prompts never wait, then the others."""
-        other = prefill.candidate
-        many = Fleet(
-            decode=self.candidate.deployment, prefill=other.deployment, prefill_replicas=LIGHTEST * prefill.least
-        )
-        for number in self._smallest(many, prefill.least * other.layout.devices, prefill.least * other.replica_cost):
-            own = dataclasses.replace(many, replicas=number)
-            for engines in self._smallest_prefill(own, prefill):
-                yield self._judged(dataclasses.replace(own, prefill_replicas=engines), other)
+        other, own = prefill.candidate, self.candidate
+        many = Fleet(decode=own.deployment, prefill=other.deployment, prefill_replicas=LIGHTEST * prefill.least)
+        devices, cost = prefill.least * other.layout.devices, prefill.least * other.replica_cost
+        for number, excesses in self._smallest(many, bars, devices, cost):
+            fleet = dataclasses.replace(many, replicas=number)
+            if excesses[0] > 1.0:
+                yield self._attempt(fleet, np.inf, excesses)
+                continue
+            for engines, found in self._smallest_prefill(fleet, prefill, bars):
+                whole = dataclasses.replace(fleet, prefill_replicas=engines)
+                yield self._attempt(whole, number * own.replica_cost + engines * other.replica_cost, found)
 
-    def _smallest(self, fleet: Fleet, devices: int, cost: float) -> Iterator[int]:
-        """Smallest numbers of replicas beside other devices and their cost; the largest allowed where none does."""
-        demand = self.demand
-        asked = demand.counts(self.least, self.candidate.layout.devices, beside=devices)
-        cheap = asked * self.candidate.replica_cost + cost <= self.dearest
-        # One that is too dear is kept: it ends the search between the last cheap one and the first that does.
-        tried = asked[: int(cheap.sum()) + 1]
+    def _attempt(self, fleet: Fleet, cost: float, excesses: np.ndarray) -> _Attempt:
+        pair = (float(excesses[0]), float(excesses[1]))
+        return _Attempt(fleet=fleet, policy=self.policy, times=self.times, cost=cost, excesses=pair)
+
+    def _smallest(
+        self, fleet: Fleet, bars: Sequence[float], devices: int, cost: float
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Smallest numbers of replicas beside other devices and their cost, with their excesses."""
+        demand, own = self.demand, self.candidate
+        each = dataclasses.replace(fleet, replicas=1)
+        rate = saturating_rate(engine_of(each, demand.load, self.policy, self.times), each, demand.load)
+        least = self.least if rate <= 0.0 else max(self.least, int(np.ceil(demand.least_rate / rate * (1.0 - 1e-9))))
+        asked = demand.counts(least, own.layout.devices, beside=devices)
+        most = [np.inf if np.isinf(bar) else np.floor((bar - cost) / own.replica_cost + 1e-9) for bar in bars]
         return smallest(
             lambda replicas: self._excesses(fleet, demand.shared(replicas)),
-            tried,
+            asked,
+            most,
             is_gapless=not demand.replicas,
-            is_all=tried.size == asked.size,
         )
 
-    def _smallest_prefill(self, fleet: Fleet, prefill: Pool) -> Iterator[int]:
+    def _smallest_prefill(self, fleet: Fleet, prefill: Pool, bars: Sequence[float]) -> Iterator[tuple[int, np.ndarray]]:
         """Smallest numbers of engines for prompts, probably and surely, found by doubling and halving."""
         other, own = prefill.candidate, self.candidate
         allowed = self.demand.counts(
             prefill.least, other.layout.devices, beside=fleet.replicas * own.layout.devices, is_named=False
         )
-        rest = (self.dearest - fleet.replicas * own.replica_cost) / other.replica_cost
-        most = int(min(allowed.max(initial=0), rest if np.isfinite(rest) else np.inf))
 
         @functools.cache
         def excesses(engines: int) -> np.ndarray:
-            return self._excesses(dataclasses.replace(fleet, prefill_replicas=engines), self.demand.load)
+            return self._excesses(dataclasses.replace(fleet, prefill_replicas=engines), self.demand.load)[:, 0]
 
-        if most < prefill.least:
-            return
-        answers = []
+        answers: dict[int, None] = {}
         for which in (0, 1):
+            rest = np.floor((bars[which] - fleet.replicas * own.replica_cost) / other.replica_cost + 1e-9)
+            most = int(min(allowed.max(initial=0), rest))
+            if most < prefill.least:
+                continue
             low, high = prefill.least - 1, prefill.least
-            while high < most and excesses(high)[which, 0] > 1.0:
+            while high < most and excesses(high)[which] > 1.0:
                 low, high = high, min(2 * high, most)
             while high - low > 1:
                 middle = (low + high) // 2
-                low, high = (low, middle) if excesses(middle)[which, 0] <= 1.0 else (middle, high)
-            answers.append(high)
-        yield from dict.fromkeys(answers)
-
-    def _judged(self, fleet: Fleet, prefill: Candidate | None = None) -> Choice:
-        return judged(self.demand, self.candidate, fleet, self.policy, self.times, prefill)
+                low, high = (low, middle) if excesses(middle)[which] <= 1.0 else (middle, high)
+            answers[high] = None
+        for number in answers:
+            yield number, excesses(number)
 
     def _excesses(self, fleet: Fleet, load: Load) -> np.ndarray:
         """Worst excess at each point of a load, predicted and at the high end of the band [1], shape (2, points)."""
@@ -255,33 +298,45 @@ class _Solver(Noun):
 
 
 def smallest(
-    excesses: Callable[[np.ndarray], np.ndarray], asked: np.ndarray, *, is_gapless: bool = True, is_all: bool = True
-) -> Iterator[int]:
-    """Smallest number of those asked for, or between them, that meets two criteria, each once; else the largest.
+    excesses: Callable[[np.ndarray], np.ndarray],
+    asked: np.ndarray,
+    most: Sequence[float] = (np.inf, np.inf),
+    *,
+    is_gapless: bool = True,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Smallest number of those asked for, or between them, that meets two criteria, each with its excesses.
 
     More replicas never make an excess larger, so that the first number to meet it lies behind the last that does not.
+    Where none meets the first criterion, the largest number; nothing where larger ones than `most` would have to be
+    asked for.
 
     Parameters
     ----------
     excesses : of numbers, shape (2, numbers): at most 1 meets
     asked : rising numbers. [1] shape (numbers,)
+    most : numbers beyond which neither criterion is of interest. [1]
     is_gapless : whether the numbers between them may be taken too
-    is_all : whether larger numbers would not do either; else nothing is found where none of these does
     """
-    if not asked.size:
+    # One beyond the largest of interest ends the search between the last of those and the first that does.
+    tried = asked[: int((asked <= max(most)).sum()) + 1] if (asked <= max(most)).any() else asked[:0]
+    if not tried.size:
         return
-    first = excesses(asked)
-    answers = []
+    first = excesses(tried)
+    answers: dict[int, np.ndarray] = {}
     for which in (0, 1):
-        numbers, values = asked, first
+        numbers, values = tried, first
         while True:
             meets = values[which] <= 1.0
-            place = int(np.argmax(meets)) if meets.any() else numbers.size - 1
+            if not meets.any():
+                if which == 0 and tried.size == asked.size:
+                    answers[int(numbers[-1])] = values[:, -1]
+                break
+            place = int(np.argmax(meets))
             before = int(numbers[place - 1]) if place else int(numbers[place]) - 1
-            if not is_gapless or not meets.any() or numbers[place] - before <= 1:
-                if meets.any() or is_all:
-                    answers.append(int(numbers[place]))
+            if not is_gapless or numbers[place] - before <= 1:
+                if numbers[place] <= most[which]:
+                    answers[int(numbers[place])] = values[:, place]
                 break
             numbers = np.unique(np.linspace(before + 1, numbers[place], _REFINED).astype(np.int64))
             values = excesses(numbers)
-    yield from dict.fromkeys(answers)
+    yield from answers.items()

@@ -17,13 +17,16 @@ from rooflinesim.units import quantity
 from rooflinesim.workload.step import Step
 
 
-def limit_of(own: Bounds, miss: Choice | None, least_cost: float | None, demand: Demand) -> Rejection:
+def limit_of(
+    own: Bounds, miss: Choice | None, least_cost: float | None, demand: Demand, *, is_beaten: bool
+) -> Rejection:
     """What binds a candidate.
 
     Parameters
     ----------
     miss : its fleet that comes nearest to the targets, where some was solved and none meets them
     least_cost : what its fleets cost at least; None where the demand allows of none
+    is_beaten : whether other fleets meet the targets
     """
     site, layout = own.candidate.site, own.candidate.layout
     floors = {
@@ -34,7 +37,7 @@ def limit_of(own: Bounds, miss: Choice | None, least_cost: float | None, demand:
     if slowest is not None and floors[slowest] > demand.targets[slowest]:
         return _slow(own, slowest, floors[slowest], demand)
     if miss is None:
-        limit: Limit = "devices" if least_cost is None else "cost"
+        limit: Limit = "cost" if is_beaten and least_cost is not None else "devices"
         return Rejection(site=site, layout=layout, limit=limit, least_cost=least_cost)
     if miss.state.batch_cap[0] < 1.0:
         return Rejection(site=site, layout=layout, limit="memory")

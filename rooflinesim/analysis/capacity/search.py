@@ -92,7 +92,7 @@ def search(candidates: Sequence[Candidate], demand: Demand, *, top: int = 5) -> 
         if (number, trial.place, id(trial.prompts)) in done:
             continue
         done.add((number, trial.place, id(trial.prompts)))
-        for choice in solved(trial, demand, tables, max(bars)):
+        for choice in solved(trial, demand, tables, bars):
             if choice.verdict == "no":
                 misses[number] = min(misses.get(number, choice), choice, key=lambda one: one.excess)
                 continue
@@ -104,7 +104,7 @@ def search(candidates: Sequence[Candidate], demand: Demand, *, top: int = 5) -> 
     return Found(
         fleets=tuple(sorted(unique.values(), key=order)),
         rejected=tuple(
-            limit_of(own, misses.get(id(own)), waiting.least.get(id(own)), demand)
+            limit_of(own, misses.get(id(own)), waiting.least.get(id(own)), demand, is_beaten=bool(served))
             for own in bounds
             if id(own) not in served
         ),
@@ -141,7 +141,7 @@ def _bar(kept: dict[tuple[int, bool], Choice], top: int) -> float:
     return costs[top - 1] if len(costs) >= top else math.inf
 
 
-def solved(trial: Trial, demand: Demand, tables: Tables, dearest: float) -> Iterator[Choice]:
+def solved(trial: Trial, demand: Demand, tables: Tables, dearest: tuple[float, float]) -> list[Choice]:
     """The smallest fleets of a trial."""
     return smallest_fleets(
         demand,

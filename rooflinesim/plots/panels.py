@@ -94,16 +94,16 @@ def draw_lines(
         words = [*lines, *(levels or {}), *(places or {})]
         figure, axes = _panel(_HEIGHT + 0.17 * _legend_rows(words))
         handles: list[Artist] = []
-        has_band = is_pale = False
+        has_band = is_pale = is_cut = False
         heights = np.concatenate(
             [*(line.y[np.isfinite(line.y)] for line in lines.values()), [*(levels or {}).values()]]
         )
-        top, is_cut = float(heights.max(initial=0.0)), False
+        top = float(heights.max(initial=0.0))
         for index, ((label, line), look) in enumerate(zip(lines.items(), LOOKS, strict=False)):
             low, high = (line.y if end is None else end for end in (line.low, line.high))
-            if np.any(high > 4.0 * top):
-                # A band that ends far above every curve leaves the figure.
-                high, is_cut = np.minimum(high, 10.0 * top), True
+            # A band that ends far above every curve leaves the figure.
+            is_cut = is_cut or bool(np.any(high > 4.0 * top))
+            high = np.minimum(high, 1.6 * top) if is_cut else high
             if np.any(low != high) and (index == 0 or len(lines) <= _MOST_BANDS):
                 axes.fill_between(line.x, low, high, color=look.colour, alpha=0.16, linewidth=0)
                 has_band = True
@@ -129,11 +129,7 @@ def draw_lines(
         _scaled(axes.xaxis, across, np.concatenate([line.x for line in lines.values()]))
         _scaled(axes.yaxis, along, heights)
         if is_cut:
-            # Only once the axis has its scale: limits of a plain one have no room on a logarithmic one.
-            least = [
-                float(np.min(end[end > 0])) for line in lines.values() for end in (line.y, line.low) if end is not None
-            ]
-            axes.set_ylim(0.8 * min(least) if along.scale == "log" else 0.0, 1.6 * top)
+            axes.set_ylim(None, 1.6 * top)
         if len(handles) > 1:
             _legend(figure, handles)
     return figure

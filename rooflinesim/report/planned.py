@@ -1,6 +1,6 @@
 """A capacity plan: sentences and facts of a report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rooflinesim.analysis.capacity.sensitivity import MOST_HEAD_ROOM
@@ -31,8 +31,7 @@ def plan_sentences(plan: "Plan") -> Iterator[str]:
     price = "" if choice.price is None else f" for {choice.price:,.4g} USD/h"
     drafted = "" if choice.drafts is None else f", drafting {choice.drafts.draft_length} tokens ahead"
     yield (
-        f"Take {choice.fleet.devices:,} x {site_words(choice.candidate.site, telling)} as"
-        f" {engines_words(choice)}{drafted}{price}: the {'cheapest' if price else 'smallest'} fleet of"
+        f"Take {_words(best, telling)}{drafted}{price}: the {'cheapest' if price else 'smallest'} fleet of"
         f" {plan.candidates:,} looked at that serves {load_words(plan.demand.load, 0)}."
     )
     yield (
@@ -67,16 +66,19 @@ def _next_words(plan: "Plan") -> str:
         if surest is None:
             return "; no fleet surely meets the objective"
         other, why = surest, "to be sure, take"
-    elif len(plan.fleets) > 1:
-        other, why = plan.fleets[1], "next best are"
     else:
-        return ""
+        others = [one for one in plan.fleets[1:] if _words(one, telling) != _words(best, telling)]
+        if not others:
+            return ""
+        other, why = others[0], "next best are"
     dearer = other.choice.cost / best.choice.cost - 1.0
     more = f" for {text.percent(dearer)} more" if dearer > 0.005 else " for as much"
-    return (
-        f"; {why} {other.choice.fleet.devices:,} x {site_words(other.choice.candidate.site, telling)} as"
-        f" {engines_words(other.choice)}{more}"
-    )
+    return f"; {why} {_words(other, telling)}{more}"
+
+
+def _words(one: "Planned", telling: Sequence[str]) -> str:
+    devices = f"{one.choice.fleet.devices:,} x {site_words(one.choice.candidate.site, telling)}"
+    return f"{devices} as {engines_words(one.choice)}"
 
 
 def plan_facts(plan: "Plan") -> list[Fact]:

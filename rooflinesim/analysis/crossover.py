@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from rooflinesim.analysis.bracketing import reached_between
 from rooflinesim.analysis.residency import max_batch
 from rooflinesim.analysis.timing import main_format, step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
@@ -24,7 +25,6 @@ Reason = Literal["flips", "never_at_this_context", "never", "always", "memory_li
 
 LARGEST_BATCH = 2.0**40
 LONGEST_CONTEXT = 2.0**40
-_TOLERANCE = 1e-13
 BATCH_GRID = np.concatenate([np.arange(1.0, 2048.0), np.geomspace(2048.0, LARGEST_BATCH, 257)])
 """Batches at which every flip is looked for before it is narrowed down."""
 
@@ -77,7 +77,7 @@ def crossing(ratio: Callable[[np.ndarray], Array], on_grid: Array | None = None)
     """Where a ratio of batch, evaluated on aligned batches, first reaches 1, and from where on it stays.
 
     Every whole batch up to a bound is looked at, then ever wider steps up to 2^40; between two
-    neighbours the root is found by bisection. `on_grid` is the ratio at BATCH_GRID where it is known already.
+    neighbours the root is narrowed down. `on_grid` is the ratio at BATCH_GRID where it is known already.
     """
     grid = BATCH_GRID
     reached = np.broadcast_to(np.asarray(ratio(grid) if on_grid is None else on_grid) >= 1.0, grid.shape)
@@ -85,13 +85,8 @@ def crossing(ratio: Callable[[np.ndarray], Array], on_grid: Array | None = None)
         return Crossing(first=None, stay=None)
 
     def root(index: int) -> float:
-        low, high = (1e-9 if index == 0 else grid[index - 1]), grid[index]
-        while high - low > _TOLERANCE * high:
-            middle = 0.5 * (low + high)
-            if middle in (low, high):
-                break
-            low, high = (low, middle) if bool(np.all(ratio(np.array([middle])) >= 1.0)) else (middle, high)
-        return float(high)
+        low = 1e-9 if index == 0 else float(grid[index - 1])
+        return reached_between(lambda values: np.broadcast_to(ratio(values), values.shape) >= 1.0, low, grid[index])
 
     below = np.flatnonzero(~reached)
     last_below = int(below[-1]) if below.size else -1

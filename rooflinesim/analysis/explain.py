@@ -12,7 +12,7 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.routing import Routing
 from rooflinesim.units import quantity
-from rooflinesim.workload.step import Step
+from rooflinesim.workload.step import Array, Step
 
 Resource = Literal["memory_bandwidth", "flop_rate", "on_chip_capacity", "link_bandwidth"]
 RESOURCES: tuple[Resource, ...] = ("memory_bandwidth", "flop_rate", "on_chip_capacity", "link_bandwidth")
@@ -69,12 +69,12 @@ def explain(
     whole = time(machine)
     sensitivities = []
     for resource in RESOURCES:
-        more, less = (time(_scaled(machine, resource, factor)) for factor in (1.001, 1 / 1.001))
+        more, less = (time(scaled(machine, resource, factor)) for factor in (1.001, 1 / 1.001))
         sensitivities.append(
             Sensitivity(
                 resource=resource,
                 elasticity=(less - more) / whole / 0.002 if whole else 0.0,
-                saved=1.0 - time(_scaled(machine, resource, 1.1)) / whole if whole else 0.0,
+                saved=1.0 - time(scaled(machine, resource, 1.1)) / whole if whole else 0.0,
             )
         )
     return Explanation(
@@ -83,13 +83,13 @@ def explain(
         share=heaviest.share,
         op_bound=heaviest.bound,
         working_set=float(working_set_bytes(step_ops(deployment, step, routing))),
-        cache=machine.cache_bytes,
+        cache=float(machine.cache_bytes),
         on_chip=float(row.on_chip[0]),
         sensitivities=tuple(sensitivities),
     )
 
 
-def _scaled(machine: Machine, resource: Resource, factor: float) -> Machine:
+def scaled(machine: Machine, resource: Resource, factor: Array) -> Machine:
     """A machine with more of one resource."""
     match resource:
         case "memory_bandwidth":

@@ -12,9 +12,10 @@ from rooflinesim.report import text
 from rooflinesim.specs.deployment import Deployment, reach_of
 
 if TYPE_CHECKING:
+    from rooflinesim.analysis.compare import CompareResult
     from rooflinesim.analysis.comparison import Comparison
     from rooflinesim.analysis.speculation.acceptance import Acceptance
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.plots.canvas import Sheet
 
 MOST_CASES = 7
@@ -25,6 +26,10 @@ _NAME_CHARACTERS = 64
 _SURFACE_POINTS = 40
 _RATES = np.linspace(0.2, 0.98, 40)
 _BAND = "The band is meant to hold 80 % of measurements."
+_CAUSES = (
+    "An operation's time counts as that of its reads or its math, whichever take longer; what it takes beyond is"
+    " kernel overhead."
+)
 
 
 def plot_latency(deployments: Sequence[Deployment], *, batch: Counts = (1, 1024), context: Counts = 2048) -> "Sheet":
@@ -49,6 +54,25 @@ def plot_latency(deployments: Sequence[Deployment], *, batch: Counts = (1, 1024)
         {label: decode(one, batch=batches, context=at) for label, (one, at) in cases.items()},
         {label: flips(one, context=at) for label, (one, at) in cases.items()},
         caption=_caption(deployments, _at(context=contexts), _BAND if has_bands else "A bound without a band."),
+    )
+
+
+def plot_prefill(
+    deployments: Sequence[Deployment], *, prompt: Counts = (128, 32768), batch: float = 1, context: float = 0
+) -> "Sheet":
+    """Time to first token over the prompt, from the least to the greatest given, behind `context` cached tokens."""
+    from rooflinesim.analysis.prefill import prefill
+    from rooflinesim.plots.prefill import draw_prefill
+
+    prompts = _curve(prompt, "prompt")
+    behind = f" behind {context:,.0f} cached tokens" if context else ""
+    several = f" for {batch:,.0f} prompts at once" if batch > 1 else ""
+    return draw_prefill(
+        {
+            label: prefill(one, prompt=prompts, batch=float(batch), context=float(context))
+            for label, one in _labelled(deployments).items()
+        },
+        caption=_caption(deployments, f"One step{several}{behind}, no queueing.", _BAND),
     )
 
 
@@ -97,21 +121,27 @@ def plot_breakdown(deployments: Sequence[Deployment], *, batch: Counts | None = 
     from rooflinesim.analysis.breakdown import breakdown, difference
     from rooflinesim.plots.breakdown import draw_breakdown, draw_breakdowns, draw_waterfall
 
-    note = (
-        "An operation's time counts as that of its reads or its math, whichever take longer; what it takes beyond"
-        " is kernel overhead."
-    )
     if len(deployments) == 1:
         batches = _curve((1, 256) if batch is None else batch, "batch")
         found = breakdown(deployments[0], batch=batches, context=context)
-        return draw_breakdown(found, caption=_caption(deployments, _at(context=[context]), note))
+        return draw_breakdown(found, caption=_caption(deployments, _at(context=[context]), _CAUSES))
     first = _distinct(1 if batch is None else batch)[0]
     results = {label: breakdown(one, batch=first, context=context) for label, one in _labelled(deployments).items()}
-    caption = _caption(deployments, _at(context=[context], more=f", batch {first:,.0f}"), note)
+    caption = _caption(deployments, _at(context=[context], more=f", batch {first:,.0f}"), _CAUSES)
     if len(results) > 2:
         return draw_breakdowns(results, caption=caption)
     (one, its), (other, others) = results.items()
     return draw_waterfall(difference(its, others), labels=(one, other), caption=caption)
+
+
+def plot_difference(result: "CompareResult", names: Sequence[str]) -> "Sheet":
+    """The way from the first case of a comparison to the second, by part and by cause."""
+    from rooflinesim.plots.breakdown import draw_waterfall
+
+    cases = (result.first, result.second)
+    lines = [f"{name}: {text.deployment_line(one.deployment)}" for name, one in zip(names, cases, strict=True)]
+    labels = _brief(names[0]), _brief(names[1])
+    return draw_waterfall(result.difference, labels=labels, caption="\n".join([*lines, _CAUSES]))
 
 
 def plot_memory(deployments: Sequence[Deployment], *, batch: int = 1, context: int = 2048) -> "Sheet":
@@ -177,8 +207,8 @@ def plot_speculation(
     draft_length : chains to choose from, plain decoding beside them. [tokens]
     """
     from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.analysis.speculation.drafting import speculation_of
     from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
-    from rooflinesim.api.drafting import speculation_of
     from rooflinesim.plots.speculation import draw_speculation, draw_speculations
 
     batches = _curve(batch, "batch")

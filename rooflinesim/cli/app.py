@@ -5,7 +5,18 @@ import sys
 import typer
 
 from rooflinesim import __version__
-from rooflinesim.cli import catalogue, planning, plots, questions, scenarios, speculation, validation
+from rooflinesim.cli import (
+    catalogue,
+    compare,
+    planning,
+    plots,
+    questions,
+    report,
+    scenarios,
+    solve,
+    speculation,
+    validation,
+)
 
 _EPILOG = (
     "Times are predictions with a band that is meant to hold 80 % of measurements; `--stack ideal` gives the pure"
@@ -43,12 +54,13 @@ for _question in (
     speculation.speculate,
     questions.memory,
     planning.plan,
+    solve.solve,
 ):
     app.command(rich_help_panel="Questions")(_question)
 app.command(rich_help_panel="Questions")(plots.plot)
 for _check in (validation.validate, validation.calibrate):
     app.command(rich_help_panel="How wrong are we?")(_check)
-for _command in (scenarios.run, scenarios.simulate, scenarios.sweep):
+for _command in (scenarios.run, compare.compare, report.report, scenarios.simulate, scenarios.sweep):
     app.command(rich_help_panel="Scenarios")(_command)
 app.command("list", rich_help_panel="Catalogue")(catalogue.list_entries)
 app.command("show", rich_help_panel="Catalogue")(catalogue.show)

@@ -1,5 +1,6 @@
 """Options that several commands share; one name per idea."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -310,6 +311,27 @@ def one_count(text: str, option: str) -> int:
     return points[0]
 
 
+def picks_of(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Values of axes by the side that they are for: "a", "b", or "" for both.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    from rooflinesim.errors import UnitError
+
+    found: dict[str, dict[str, str]] = {"": {}, "a": {}, "b": {}}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        side, dot, axis = name.strip().lower().rpartition(".")
+        if not equals or not axis or not value.strip() or (dot and side not in ("a", "b")):
+            raise UnitError(f"--pick: {text!r} is no pick; write it like batch=64 or b.hardware=h200")
+        if axis in found[side]:
+            raise UnitError(f"--pick: {name.strip()} is given twice; give one value")
+        found[side][axis] = value.strip()
+    return found
+
+
 def one_share(text: str, option: str) -> float:
     """A share, written like 12% or 0.12.
 
@@ -327,6 +349,42 @@ def one_share(text: str, option: str) -> float:
     if not 0.0 <= value <= 10.0:
         raise UnitError(f"{option}: {text!r} is no share; write it like 12% or 0.12")
     return value
+
+
+def one_duration(text: str, option: str) -> float:
+    """A time in seconds, written like 60s, 3m or 1h.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    import re
+
+    from rooflinesim.errors import UnitError
+
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", text)
+    value = float(match[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[match[2]] if match else 0.0
+    if not 0.0 < value <= 86400.0:
+        raise UnitError(f"{option}: {text!r} is no time of at most a day; write it like 60s, 3m or 10m")
+    return value
+
+
+def one_price(text: str) -> float:
+    """Price of one device [USD/h], written with or without its unit.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    from rooflinesim.errors import UnitError
+
+    try:
+        price = units.parse_quantity(text if "/" in text else f"{text} USD/h", "USD/h")
+        if price <= 0:
+            raise UnitError(f"{text!r} is no price; write it like '2.5 USD/h'")
+    except UnitError as error:
+        raise UnitError(f"--price: {error}") from None
+    return price
 
 
 def with_memory(hardware: "Hardware", memory: str | None) -> "Hardware":

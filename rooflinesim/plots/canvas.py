@@ -137,13 +137,13 @@ def sheet(height: float, *, title: str, caption: str) -> tuple[Sheet, SubFigure]
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 1, height_ratios=[height, foot])
     body, below = (figure.add_subfigure(grid[row]) for row in (0, 1))
-    body.suptitle(_plain(title), x=0.012, ha="left", fontsize=12, fontweight="bold")
-    words = _plain("\n".join(lines))
+    body.suptitle(plain_words(title), x=0.012, ha="left", fontsize=12, fontweight="bold")
+    words = plain_words("\n".join(lines))
     below.text(0.012, 1.0, words, ha="left", va="top", fontsize=_CAPTION_SIZE, color=GREY, linespacing=1.25)
     return figure, body
 
 
-def _plain(words: str) -> str:
+def plain_words(words: str) -> str:
     """Text without mathematics: a dollar sign is a dollar sign."""
     return words.replace("$", r"\$")
 
@@ -170,7 +170,7 @@ def rendered(figure: Figure, form: FigureFormat) -> bytes:
         # A name in a script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         if figure.get_layout_engine() is not None:
-            _lay_out(figure)
+            lay_out(figure)
         figure.savefig(content, format=form, metadata=_METADATA[form])
     return content.getvalue()
 
@@ -198,7 +198,7 @@ def _scale(axis: Any, kind: str, **settings: Any) -> None:
     getattr(axis.axes, f"set_{axis.axis_name}scale")(kind, **settings)
 
 
-def _lay_out(figure: Figure) -> None:
+def lay_out(figure: Figure) -> None:
     """Put the parts of a figure where they belong, once and for all.
 
     Each further pass would move them by a hair, and the last bits of a pass differ from run to run.

@@ -17,7 +17,7 @@ from rooflinesim.plots.canvas import (
     sheet,
 )
 
-_PARTS = {
+PART_LOOKS = {
     "attention": ("attention", "#E69F00"),
     "mlp": ("MLP", "#0072B2"),
     "experts": ("experts", "#009E73"),
@@ -29,7 +29,8 @@ _PARTS = {
     "draft": ("draft (MTP) layers", "#882255"),
     "vision": ("vision and audio towers", "#999933"),
 }
-_REST = ("other weights", "#CC79A7")
+"""Names and colours of the parts of a memory ledger."""
+OTHER_LOOK = ("other weights", "#CC79A7")
 
 
 def draw_memory(results: Mapping[str, MemoryResult], *, caption: str) -> Sheet:
@@ -86,8 +87,8 @@ def _columns(results: Mapping[str, MemoryResult]) -> list[tuple[str, str, np.nda
     found: dict[tuple[str, str], np.ndarray] = {}
     for index, one in enumerate(results.values()):
         for row in one.rows:
-            own = found.setdefault(_PARTS.get(row.part, _REST), np.zeros(2 * len(results)))
+            own = found.setdefault(PART_LOOKS.get(row.part, OTHER_LOOK), np.zeros(2 * len(results)))
             own[2 * index] += row.resident_bytes
             own[2 * index + 1] += row.streamed_bytes
-    order = [*_PARTS.values(), _REST]
+    order = [*PART_LOOKS.values(), OTHER_LOOK]
     return [(name, colour, found[name, colour]) for name, colour in order if (name, colour) in found]

@@ -86,7 +86,7 @@ class Answer:
         }
         import json
 
-        return json.dumps(_finite(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return json.dumps(plain_json(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def to_csv(self) -> str:
         """The rows as CSV, SI values, the unit in the header."""
@@ -138,12 +138,12 @@ def _cell(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else value
 
 
-def _finite(value: Any) -> Any:
-    """The value with every number that JSON has no word for replaced by null."""
+def plain_json(value: Any) -> Any:
+    """A value as JSON holds it: every number that it has no word for is null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): plain_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [plain_json(inner) for inner in value]
     return value

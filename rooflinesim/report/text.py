@@ -43,6 +43,15 @@ def time_range(low: float, high: float) -> str:
     return "-" if low == high else f"{short(low * 1e3)}-{short(high * 1e3)}"
 
 
+def span(low: float, high: float, unit: str) -> str:
+    """A band in the prefix of its upper end, such as 6.35-22.3 s; empty where there is none."""
+    if low == high:
+        return ""
+    upper, _, prefixed = format_quantity(high, unit, 3).partition(" ")
+    scale = float(upper.replace(",", "")) / high
+    return f"{short(low * scale)}-{upper} {prefixed}"
+
+
 def formats_line(precision: Precision, model: Model) -> str:
     """The number formats of a model's weights and cache, the odd ones out named."""
     parts = {"attention": precision.attention.name, "head": precision.head.name}
@@ -62,10 +71,14 @@ def formats_line(precision: Precision, model: Model) -> str:
 
 def deployment_line(deployment: Deployment) -> str:
     """One line that says what is being asked about."""
-    count = deployment.devices
-    devices = deployment.hardware.name if count == 1 else f"{count} x {deployment.hardware.name} ({_split(deployment)})"
-    formats = formats_line(deployment.precision, deployment.model)
-    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}; {formats}"
+    return f"{deployment_words(deployment)}; {formats_line(deployment.precision, deployment.model)}"
+
+
+def deployment_words(deployment: Deployment) -> str:
+    """A model on devices under a stack, without its formats."""
+    count, name = deployment.devices, deployment.hardware.name
+    devices = name if count == 1 else f"{count} x {name} ({layout_words(deployment)})"
+    return f"{deployment.model.name} on {devices}, stack {deployment.stack.name}"
 
 
 def telling_labels(deployments: Sequence[Deployment]) -> list[str]:
@@ -74,7 +87,7 @@ def telling_labels(deployments: Sequence[Deployment]) -> list[str]:
         (
             one.model.name,
             f"{one.devices} x {one.hardware.name}" if one.devices > 1 else one.hardware.name,
-            _split(one),
+            layout_words(one),
             f"stack {one.stack.name}",
             formats_line(one.precision, one.model),
         )
@@ -90,7 +103,7 @@ def telling_labels(deployments: Sequence[Deployment]) -> list[str]:
     return [", ".join(filter(None, label)) for label in labels]
 
 
-def _split(deployment: Deployment) -> str:
+def layout_words(deployment: Deployment) -> str:
     """How a replica is spread over its devices."""
     ways = {
         "TP": deployment.tensor_parallel,

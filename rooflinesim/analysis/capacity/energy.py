@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 
 from rooflinesim.analysis.capacity.fleets import Choice
-from rooflinesim.analysis.serving.load import Drafts, Load
+from rooflinesim.analysis.serving.load import Drafts, Fleet, Load
 from rooflinesim.analysis.serving.queueing import joule_per_token
+from rooflinesim.analysis.serving.steady import SteadyState
 from rooflinesim.analysis.speculation.methods import draft_of, verification_ops, verified_rows
 from rooflinesim.analysis.speculation.speculate import emitted_tokens
 from rooflinesim.analysis.timing import step_ops, step_traffic
@@ -14,7 +15,7 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.units import quantity
 from rooflinesim.workload.op import Op
-from rooflinesim.workload.step import Step
+from rooflinesim.workload.step import Array, Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -44,45 +45,62 @@ class Energy(Noun):
 
 
 def energy_of(choice: Choice, load: Load, law: EnergyLaw = ASSUMED) -> Energy:
-    r"""Energy of a fleet that serves a load.
+    """Energy of a fleet that serves a load of one point."""
+    power = float(fleet_power(choice.fleet, load, choice.state, choice.drafts, law)[0])
+    served = float(choice.state.requests_per_s[0])
+    return Energy(power=power, per_token=power / (served * load.output_tokens), peak=design_power(choice.fleet))
+
+
+def fleet_power(
+    fleet: Fleet, load: Load, state: SteadyState, drafts: Drafts | None = None, law: EnergyLaw = ASSUMED
+) -> np.ndarray:
+    r"""Power of a fleet at each point of a load [W], shape (points,).
 
     .. math:: P = \lambda (E_{prompt} + n\, E_{token}) + P_{static}, \quad E = e_B\, bytes + e_F\, FLOP
 
     at the mean running batch; never above the design power of the devices.
     """
-    served = float(choice.state.requests_per_s[0])
-    batch = max(1.0, float(choice.state.running[0]))
-    decode = decode_energy(choice.candidate.deployment, batch, load.mean_context, choice.drafts, law)
-    reader = choice.prefill.deployment if choice.prefill else choice.candidate.deployment
+    batch = np.maximum(1.0, state.running)
+    decode = decode_energy(fleet.decode, batch, load.mean_context, drafts, law)
+    reader = fleet.prefill or fleet.decode
     prompt = Step(batch=1.0, new_tokens=load.new_tokens, context=load.cached_tokens, logit_tokens=1.0)
-    read = _energy(step_ops(reader, prompt), reader, law)
-    static = law.static_power * choice.fleet.devices
-    power = served * (read + load.decoded_tokens * decode) + static
-    peak = _design_power(choice)
-    power = power if peak is None else min(power, peak)
-    return Energy(power=power, per_token=power / (served * load.output_tokens), peak=peak)
+    read = step_energy(step_ops(reader, prompt), reader, law)
+    power = state.requests_per_s * (read + load.decoded_tokens * decode) + law.static_power * fleet.devices
+    peak = design_power(fleet)
+    return np.asarray(power if peak is None else np.minimum(power, peak))
 
 
 def decode_energy(
-    deployment: Deployment, batch: float, context: float, drafts: Drafts | None, law: EnergyLaw = ASSUMED
-) -> float:
+    deployment: Deployment, batch: Array, context: Array, drafts: Drafts | None = None, law: EnergyLaw = ASSUMED
+) -> Array:
     """Energy of one output token of a decode step, or of a round, the static part left out [J]."""
     if drafts is None:
         step = Step(batch=batch, context=context)
-        return _energy(step_ops(deployment, step), deployment, law) / batch
+        return step_energy(step_ops(deployment, step), deployment, law) / batch
     speculation, length = drafts.speculation, float(drafts.draft_length)
     rows = float(np.max(verified_rows(speculation.method, np.float64(length))))
     verification = verification_ops(speculation, Step(batch=batch, new_tokens=rows, context=context))
-    total = _energy(verification, deployment, law)
+    total = step_energy(verification, deployment, law)
     draft = draft_of(speculation.method)
     if draft is not None:
-        total += length * _energy(step_ops(draft, Step(batch=batch, context=context)), draft, law)
+        total = total + length * step_energy(step_ops(draft, Step(batch=batch, context=context)), draft, law)
     emitted, _ = emitted_tokens(speculation, drafts.acceptance, np.array([length]))
     return total / (batch * float(emitted[0]))
 
 
-def _energy(ops: tuple[Op, ...], deployment: Deployment, law: EnergyLaw) -> float:
-    """Energy of a step on all devices of a replica, each stage of a pipeline once [J]."""
+def decode_power(
+    deployment: Deployment, batch: Array, context: Array, step_time: Array, law: EnergyLaw = ASSUMED
+) -> Array:
+    """Power of a deployment that decodes one step after the other [W]."""
+    power = (
+        decode_energy(deployment, batch, context, law=law) * batch / step_time + law.static_power * deployment.devices
+    )
+    rated = deployment.hardware.thermal_design_power
+    return power if rated is None else np.minimum(power, rated * deployment.devices)
+
+
+def step_energy(ops: tuple[Op, ...], deployment: Deployment, law: EnergyLaw = ASSUMED) -> Array:
+    """Energy of a step on all devices of a replica, each stage of a pipeline once, the static part left out [J]."""
     traffic = step_traffic(ops)
     moved = traffic.weight_bytes + traffic.kv_bytes + traffic.activation_bytes
     each = joule_per_token(
@@ -94,16 +112,16 @@ def _energy(ops: tuple[Op, ...], deployment: Deployment, law: EnergyLaw) -> floa
         time=0.0,
         tokens=1.0,
     )
-    return float(np.max(each)) * deployment.group_devices
+    return each * deployment.group_devices
 
 
-def _design_power(choice: Choice) -> float | None:
-    own, other = choice.candidate, choice.prefill
-    parts = [(choice.fleet.replicas, own)] + ([(choice.fleet.prefill_replicas, other)] if other else [])
+def design_power(fleet: Fleet) -> float | None:
+    """Design power of all devices of a fleet [W]; None where a profile states none."""
+    parts = [(fleet.replicas, fleet.decode)] + ([(fleet.prefill_replicas, fleet.prefill)] if fleet.prefill else [])
     total = 0.0
-    for replicas, candidate in parts:
-        power = candidate.site.hardware.thermal_design_power
+    for replicas, deployment in parts:
+        power = deployment.hardware.thermal_design_power
         if power is None:
             return None
-        total += replicas * candidate.layout.devices * power
+        total += replicas * deployment.devices * power
     return total

@@ -19,11 +19,11 @@ from rooflinesim.report.plan_words import (
     miss_lines,
     rejection_words,
     site_words,
+    targets_words,
     telling_names,
     verdict_words,
 )
 from rooflinesim.report.tables import View
-from rooflinesim.units import format_quantity
 
 FRONTIER_ROWS = 8
 """Points of the frontier that a table shows; JSON holds all."""
@@ -92,15 +92,18 @@ def fleets_view(name: str, point: Mapping[str, Any], plan: Plan) -> View:
 def asked_lines(point: Mapping[str, Any], plan: Plan) -> list[str]:
     """What was asked."""
     load, targets = plan.demand.load, plan.demand.targets
-    amount = f"{load.points[0]:,.0f} users at all times" if plan.demand.is_closed else f"{load.points[0]:g} requests/s"
-    cached = f", {text.percent(load.cached_share)} of them cached" if load.cached_share else ""
-    held = ", ".join(
-        f"{metric.replace('_', ' ')} <= {format_quantity(value, 's')}" for metric, value in targets.items()
+    many = "user" if plan.demand.amount == 1 else "users"
+    amount = (
+        f"{text.whole(plan.demand.amount)} {many} at all times"
+        if plan.demand.is_closed
+        else f"{text.short(plan.demand.amount)} requests/s"
     )
+    cached = f", {text.percent(load.cached_share)} of them cached" if load.cached_share else ""
+    held = targets_words(targets)
     model = f"{point['model']}, " if "model" in point else ""
     return [
         f"{model}{amount} of {load.prompt_tokens:,.0f} tokens in{cached}, {load.output_tokens:,.0f} out;"
-        f" {held or 'no objective'}."
+        f" {held or 'no objective but to keep up'}."
     ]
 
 
@@ -111,7 +114,9 @@ def answer_lines(plan: Plan) -> list[str]:
     best, surest = plan.fleets[0], plan.surest
     lines = [f"Cheapest: {fleet_words(best.choice, telling_names(plan))}; {verdict_words(best)}."]
     if surest is None:
-        lines.append("None surely meets the objective: the band's high end reaches past it on every fleet.")
+        is_bound = best.choice.evidence == "bound"
+        why = "the stack has no error band" if is_bound else "the band's high end reaches past it on every fleet"
+        lines.append(f"None surely meets the objective: {why}.")
     elif surest.choice is not best.choice:
         lines.append(f"To be sure: {fleet_words(surest.choice, telling_names(plan))}; {verdict_words(surest)}.")
     return lines

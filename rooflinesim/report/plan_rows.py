@@ -184,7 +184,8 @@ def _miss_row(plan: Plan) -> dict[str, Any] | None:
     return {
         "nearest": _rejected_row(miss.rejection) if miss.rejection else None,
         "weight_read_floor_s": miss.floor,
-        "with_more_devices": choice_row(miss.relaxed) if miss.relaxed else None,
+        "feasible_with": {f"{name}_s": value for name, value in miss.targets.items()} if miss.relaxed else None,
+        "fleet": choice_row(miss.relaxed) if miss.relaxed else None,
     }
 
 

@@ -1,6 +1,6 @@
 """Capacity plans in words: devices, engines, fleets, and by how much others miss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rooflinesim.analysis.capacity.candidates import Candidate, Rejection, Site
 from rooflinesim.analysis.capacity.fleets import Choice
@@ -36,8 +36,7 @@ def verdict_words(one: Planned) -> str:
     more = (
         f"{room:.2f} times the traffic" if room < MOST_HEAD_ROOM else f"more than {MOST_HEAD_ROOM:g} times the traffic"
     )
-    meets = {"surely": "surely meets the objective", "probably": "probably meets the objective"}[one.choice.verdict]
-    return f"{meets}, up to {more}"
+    return f"{one.choice.verdict} meets the objective, up to {more}"
 
 
 def miss_lines(plan: Plan) -> list[str]:
@@ -55,14 +54,18 @@ def miss_lines(plan: Plan) -> list[str]:
             f" {format_quantity(strictest, 's')} is below what any batch, replica or software reaches."
         )
     near = miss.rejection
-    if miss.relaxed is not None:
+    if miss.relaxed is not None and miss.targets == targets:
         lines.append(f"It would take more devices: {fleet_words(miss.relaxed, telling_names(plan))}.")
     elif near is not None and near.metric is not None and near.least_time is not None:
-        least = format_quantity(near.least_time, "s", 3)
         lines.append(
             f"Nearest: {layout_words(near.layout)} on {site_words(near.site, telling_names(plan))} reaches"
-            f" {near.metric.replace('_', ' ')} of {least}; a target of that would be feasible."
+            f" {near.metric.replace('_', ' ')} of {format_quantity(near.least_time, 's', 3)} at best."
         )
+        if miss.relaxed is not None:
+            longer = {name: value for name, value in miss.targets.items() if value > targets[name]}
+            lines.append(
+                f"With {targets_words(longer)} it would be feasible: {fleet_words(miss.relaxed, telling_names(plan))}."
+            )
     elif near is not None and near.missing is not None:
         lines.append(
             f"Nearest: {layout_words(near.layout)} on {near.site.names['hardware']} lacks"
@@ -70,6 +73,11 @@ def miss_lines(plan: Plan) -> list[str]:
             " replica, fewer bits or shorter requests would make it fit."
         )
     return lines
+
+
+def targets_words(targets: Mapping[str, float]) -> str:
+    """Targets as people write them."""
+    return ", ".join(f"{name.replace('_', ' ')} <= {format_quantity(value, 's', 3)}" for name, value in targets.items())
 
 
 def rejection_words(one: Rejection) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rooflinesim.analysis.bands import Evidence, evidence_of
 from rooflinesim.analysis.capacity.candidates import Candidate
 from rooflinesim.analysis.capacity.demand import LIGHTEST, Demand
 from rooflinesim.analysis.capacity.objectives import Verdict, excess, strictest, worst
@@ -56,8 +57,15 @@ class Choice(Noun):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the fleet meets the targets."""
-        return "surely" if self.sure_excess <= 1.0 else "probably" if self.excess <= 1.0 else "no"
+        """Whether the fleet meets the targets; without an error band nothing is sure."""
+        if self.sure_excess <= 1.0 and self.evidence != "bound":
+            return "surely"
+        return "probably" if self.excess <= 1.0 else "no"
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the band rests on."""
+        return evidence_of(self.candidate.deployment)
 
     @property
     def price(self) -> float | None:

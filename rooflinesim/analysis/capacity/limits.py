@@ -9,6 +9,7 @@ from rooflinesim.analysis.capacity.bounds import Bounds
 from rooflinesim.analysis.capacity.candidates import Candidate, Limit, Rejection
 from rooflinesim.analysis.capacity.demand import LIGHTEST, Demand
 from rooflinesim.analysis.capacity.fleets import Choice, judged
+from rooflinesim.analysis.capacity.objectives import Targets
 from rooflinesim.analysis.serving.times import decode_times, engine_times
 from rooflinesim.analysis.speculation.speculate import emitted_tokens
 from rooflinesim.analysis.timing import step_ops, step_traffic
@@ -64,30 +65,40 @@ def _slow(own: Bounds, metric: str, least: float, demand: Demand) -> Rejection:
 class Miss(Noun):
     """What comes nearest to a demand that nothing meets, and what would make it feasible.
 
-    `relaxed` is the cheapest fleet where only the number of devices or replicas is the matter, else None. `rejection`
-    is the engine whose times, or memory, lack least. `floor` is the least time in which any of the engines reads its
-    weights for a token, at the full bandwidth of its devices, shared by the tokens of a round: no software beats it.
+    `rejection` is the engine whose times, or memory, lack least. `relaxed` is a fleet that meets `targets`: those of
+    the demand, where only the number of devices or replicas is the matter, else longer ones; None where nothing helps
+    but other engines. `floor` is the least time in which any of the engines reads its weights for a token, at the full
+    bandwidth of its devices, shared by the tokens of a round: no software beats it.
     """
 
     rejection: Rejection | None
     relaxed: Choice | None
+    targets: Targets
     floor: float | None = quantity("s")
     floor_candidate: Candidate | None
 
 
-def nearest_miss(bounds: Sequence[Bounds], rejected: Sequence[Rejection], relaxed: Choice | None) -> Miss:
-    """What comes nearest of engines of which none meets the demand."""
+def least_floor(bounds: Sequence[Bounds]) -> tuple[float | None, Candidate | None]:
+    """The least weight floor of engines, and the engine."""
+    floors = [(weight_floor(one.candidate), one.candidate) for one in bounds]
+    return min(floors, key=lambda one: one[0], default=(None, None))
+
+
+def nearest_rejection(rejected: Sequence[Rejection]) -> Rejection | None:
+    """The engine whose times lack least, else the one whose memory does."""
     slow = [one for one in rejected if one.excess is not None and one.excess < np.inf]
     small = [one for one in rejected if one.missing is not None]
-    floors = [(weight_floor(one.candidate), one.candidate) for one in bounds]
-    floor, candidate = min(floors, key=lambda one: one[0], default=(None, None))
-    nearest = min(slow, key=lambda one: one.excess or 0.0, default=None)
-    return Miss(
-        rejection=nearest or min(small, key=lambda one: one.missing or 0.0, default=None),
-        relaxed=relaxed,
-        floor=floor,
-        floor_candidate=candidate,
-    )
+    if slow:
+        return min(slow, key=lambda one: one.excess or 0.0)
+    return min(small, key=lambda one: one.missing or 0.0, default=None)
+
+
+def longer_targets(own: Bounds, demand: Demand, room: float) -> Targets:
+    """Targets that an engine could meet: at least its least times, and so much more."""
+    return {
+        metric: max(target, room * (float(own.step_time.min()) if metric.startswith("tpot") else own.prompt_time))
+        for metric, target in demand.targets.items()
+    }
 
 
 def weight_floor(candidate: Candidate) -> float:

@@ -10,11 +10,14 @@ from rooflinesim.analysis.capacity.energy import Energy, energy_of
 from rooflinesim.analysis.capacity.fleets import Choice
 from rooflinesim.analysis.capacity.frontier import FrontierPoint, ScalingPoint, frontier, scaling
 from rooflinesim.analysis.capacity.layouts import Layout
-from rooflinesim.analysis.capacity.limits import Miss, nearest_miss
-from rooflinesim.analysis.capacity.search import search
+from rooflinesim.analysis.capacity.limits import Miss, least_floor, longer_targets, nearest_rejection
+from rooflinesim.analysis.capacity.search import Found, search
 from rooflinesim.analysis.capacity.sensitivity import Change, changes, head_room
 from rooflinesim.nouns import Noun
 from rooflinesim.units import quantity
+
+LONGER = (1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0)
+"""Multiples of an engine's least times that are tried as targets where those asked for are out of reach [1]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -91,7 +94,7 @@ def plan(
         demand=demand,
         fleets=tuple(planned(one) for one in shown),
         surest=planned(surest) if surest else None,
-        nearest=None if shown else nearest_miss(found.bounds, (*refused, *found.rejected), _relaxed(possible, demand)),
+        nearest=None if shown else _nearest_miss(found, (*refused, *found.rejected), demand),
         rejected=(*refused, *found.rejected),
         frontier=frontier(found.bounds, load) if found.bounds else (),
         scaling=scaling(found.bounds, best.candidate, float(best.state.running[0])) if best else (),
@@ -102,12 +105,31 @@ def plan(
     )
 
 
-def _relaxed(possible: Sequence[Candidate], demand: Demand) -> Choice | None:
-    """The cheapest fleet of as many replicas as it takes, where the demand limits their number."""
-    if demand.maximum_devices is None and not demand.replicas:
-        return None
-    found = search(possible, dataclasses.replace(demand, maximum_devices=None, replicas=()), top=1)
-    return found.fleets[0] if found.fleets else None
+def _nearest_miss(found: Found, rejected: Sequence[Rejection], demand: Demand) -> Miss:
+    """What comes nearest, and a fleet that would do with more devices or longer targets."""
+    engines = [own.candidate for own in found.bounds]
+    nearest = nearest_rejection(rejected)
+    floor, candidate = least_floor(found.bounds)
+    relaxed, targets = None, demand.targets
+    if demand.maximum_devices is not None or demand.replicas:
+        relaxed = _first(engines, dataclasses.replace(demand, maximum_devices=None, replicas=()))
+    if relaxed is None and nearest is not None and nearest.metric is not None:
+        own = next(one for one in found.bounds if _is_at(one.candidate, nearest))
+        for room in LONGER:
+            targets = longer_targets(own, demand, room)
+            relaxed = _first([own.candidate], dataclasses.replace(demand, targets=targets))
+            if relaxed is not None:
+                break
+    return Miss(rejection=nearest, relaxed=relaxed, targets=targets, floor=floor, floor_candidate=candidate)
+
+
+def _first(engines: Sequence[Candidate], demand: Demand) -> Choice | None:
+    fleets = search(engines, demand, top=1).fleets
+    return fleets[0] if fleets else None
+
+
+def _is_at(candidate: Candidate, rejection: Rejection) -> bool:
+    return candidate.site is rejection.site and candidate.layout == rejection.layout
 
 
 def _one_each(fleets: Sequence[Choice]) -> list[Choice]:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from rooflinesim.analysis.bands import evidence_of
 from rooflinesim.analysis.capacity.bounds import Bounds, bounds_of
 from rooflinesim.analysis.capacity.candidates import Candidate, Rejection
 from rooflinesim.analysis.capacity.demand import Demand
@@ -74,7 +75,7 @@ def search(candidates: Sequence[Candidate], demand: Demand, *, top: int = 5) -> 
     waiting, tables = _Waiting(demand), Tables(demand.load)
     for own in bounds:
         for place in range(len(own.candidate.drafts)):
-            for is_sure in (False, True):
+            for is_sure in (False, True) if evidence_of(own.candidate.deployment) != "bound" else (False,):
                 for trial in first_trials(own, place, pools[is_sure], demand, is_sure=is_sure):
                     waiting.add(trial, is_sure=is_sure)
     probable: dict[tuple[int, bool], Choice] = {}

@@ -86,6 +86,9 @@ def plan_part(scenario: Scenario, *, top: int = 5, explain: bool = False) -> Par
         inputs={
             "scenario": scenario.name,
             "question": "plan",
+            "points": [{name: value for name, value in point.items() if value is not None} for point in points],
+            "price_usd_per_hour": dict(scenario.price or {}),
+            "maximum_devices": scenario.maximum_devices,
             "axes": {name: [point[name] for point in asked] for name in axes},
             "deployments": [resolved(one, {}, {}) for one in shown],
             "paths": dict(nouns.paths),

@@ -125,7 +125,7 @@ def answer_lines(plan: Plan) -> list[str]:
 def costs_view(plan: Plan) -> View:
     """Cost, energy and head-room of the same fleets."""
     has_prices = any(one.choice.price is not None for one in plan.fleets)
-    priced = ": USD per million tokens in and out" if has_prices else ""
+    priced = ": USD per million tokens" if has_prices else ""
     rows = [
         [
             str(rank),
@@ -149,8 +149,8 @@ def costs_view(plan: Plan) -> View:
     ]
     return View(
         lines=[
-            f"What the same fleets cost and draw under this traffic{priced}; J per token out (assumed, not measured);"
-            " room is for so many times the traffic.",
+            f"What the same fleets cost and draw{priced}, J per token out (assumed, not measured), and how many times",
+            "the traffic they have room for.",
         ],
         headers=[
             "#",

@@ -259,7 +259,7 @@ def cost_curves(pen: Pen, best: Served) -> Section:
             "A fleet costs the same whatever it serves: the busier it is, the cheaper a token.",
             *cost_words(best.hourly),
         ],
-        drawings=cost_drawings(pen, _across(best), points, cost),
+        drawings=cost_drawings(pen, _across(best), points, cost, with_what=", its prompt included"),
     )
 
 

@@ -105,7 +105,7 @@ def test_under_traffic_sides_stand_at_what_runs_and_at_what_users_see(say):
     assert "batch 8, context 2,048" in say("a.yaml", "--pick", "batch=8", a=one)[1]
     code, _, err = say("a.yaml", a=one.replace("requests_per_s: 4", "requests_per_s: 4000"))
     assert code == 2
-    assert "requests/s queues never end; ask for less" in err
+    assert "requests/s queues grow without end; ask for less" in err
     assert "names several loads" in say("a.yaml", a=one.replace("requests_per_s: 4", "requests_per_s: [4, 5]"))[2]
 
 

@@ -238,7 +238,7 @@ def sensitivity_section(pen: Pen, why: Explanation, *, batch: float, context: fl
     if bars:
         figure = draw_bars(bars, along=Axis(label="share of the time that 10 % more saves [%]"))
         drawings.append(pen.drawing(figure, "What 10 % more of a resource saves"))
-    words = [line.strip() for line in view.lines[1:]]
+    words = [f"{line.strip()[0].upper()}{line.strip()[1:]}." for line in view.lines[1:]]
     if band:
         words.append(f"The prediction itself may be off by its band, {band}: what saves less than that is hard to see.")
     return Section(

@@ -1,7 +1,8 @@
 """The scoreboard of docs/accuracy.md: predictions beside every measurement at hand, fitted and transferred.
 
 Run: python benchmarks/accuracy.py [DATA_FOLDER]. It writes docs/accuracy.md and tests/golden/accuracy.json, and takes
-about a quarter of an hour, nearly all of it for fits that leave something out; --fitted skips those.
+about a quarter of an hour, nearly all of it for fits that leave something out; --fitted skips those, and keeps what the
+last full run found.
 DATA_FOLDER holds e2e/decode.csv, e2e/decode_grid.csv and kernels/.
 """
 
@@ -10,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -62,6 +64,8 @@ def groups_of(found: Comparison) -> dict[str, np.ndarray]:
         mine = is_table & (regime == f"serving, {kind}") & (mode == "agg")
         chosen[f"serving tables, {kind}, decode-dominant"] = mine & (phase == "decode-dominant")
         chosen[f"serving tables, {kind}, all"] = mine
+    chosen["serving tables, throughput"] = is_table & (mode == "agg") & np.char.startswith(regime, "throughput")
+    chosen["serving tables, first token"] = is_table & (regime == "first token, queued")
     chosen["serving tables, disaggregated"] = is_table & (mode == "disagg") & np.char.startswith(regime, "serving")
     return chosen
 
@@ -81,9 +85,10 @@ def fitted_scores(data: Path) -> dict[str, Score]:
 def nested_coverage(data: Path, found: Comparison, left_out: str) -> dict[str, float]:
     """Share of left-out runs inside the band that the other groups' left-out residuals give."""
     runs = run_data(read_all(run_files(data)))
+    found = found.rows(~np.char.startswith(found.labels["regime"].astype(str), "throughput"))
     place = {run.id: index for index, run in enumerate(runs.runs)}
     at = np.array([place[one] for one in found.ids])
-    kinds, weights = band_kinds(runs)[at], runs.weights[at]
+    kinds, weights = band_kinds(runs)[at], np.where(runs.queued, 1.0, runs.weights)[at]
     names = group_names(runs, left_out)[at]
     ratios = found.measured / found.predicted
     inside = np.full(ratios.size, np.nan)
@@ -118,7 +123,17 @@ def transferred_scores(data: Path) -> tuple[dict[str, dict[str, Score]], dict[st
     return scores, coverage
 
 
-def pair(one: Score | None) -> str:
+def recorded_scores() -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """What the last full run found for runs that were left out."""
+    whole = json.loads(RECORD.read_text(encoding="utf-8"))
+    scores = {
+        kind: {name: SimpleNamespace(mape=mape, median_ape=median) for name, (mape, median) in found.items()}
+        for kind, found in whole["left_out"].items()
+    }
+    return scores, whole["coverage"]
+
+
+def pair(one: Any) -> str:
     return "-" if one is None else f"{100 * one.mape:.1f} / {100 * one.median_ape:.1f}"
 
 
@@ -128,7 +143,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def step_table(
-    fitted: Mapping[str, Score], left: Mapping[str, Mapping[str, Score]], coverage: Mapping[str, float]
+    fitted: Mapping[str, Score], left: Mapping[str, Mapping[str, Any]], coverage: Mapping[str, float]
 ) -> str:
     headers = [
         "kind",
@@ -213,7 +228,9 @@ runs on devices that were left out, with bands from the other devices. *Roofline
 {step_table(fitted, left, coverage)}
 
 Rows are published runs (gpt-fast, LMDeploy, TensorRT-LLM, llama.cpp, exllamav2, AutoAWQ, vLLM, SGLang and others), and,
-where they say so, tables of serving benchmarks (time per output token at a concurrency, prompts of others inside).
+where they say so, tables of serving benchmarks: time per output token at a concurrency, prompts of others inside;
+output tokens per second, which follow from both times of a row; time to the first token of servers that are not
+disaggregated, whose clients start all at once or not, which the tables do not say.
 {lines}
 
 Kernels timed alone: [kernel-accuracy.md](kernel-accuracy.md). Speculation: `python benchmarks/speculation_fit.py`.
@@ -248,7 +265,7 @@ def main() -> None:
     if not run_files(data)[0].is_file():
         sys.exit(f"no e2e/decode.csv in {data}; name the data folder")
     fitted = fitted_scores(data)
-    left, coverage = ({}, {}) if "--fitted" in sys.argv else transferred_scores(data)
+    left, coverage = recorded_scores() if "--fitted" in sys.argv else transferred_scores(data)
     DOCUMENT.write_text(document(data, fitted, left, coverage), encoding="utf-8")
     RECORD.write_text(json.dumps(record(fitted, left, coverage), indent=1) + "\n", encoding="utf-8")
 

@@ -14,7 +14,7 @@ import numpy as np
 from rooflinesim.analysis.comparison import Comparison, Score, joined, score
 from rooflinesim.api.kernel_profiles import kernels_left_out
 from rooflinesim.api.validate import compared_table
-from rooflinesim.validation.gemm_fit import doublings
+from rooflinesim.validation.doublings import doublings
 from rooflinesim.validation.tables import read_table
 
 HERE = Path(__file__).resolve().parents[1]

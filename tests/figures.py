@@ -11,6 +11,7 @@ from rooflinesim.analysis.decode import decode
 from rooflinesim.analysis.flips import flips
 from rooflinesim.analysis.memory import memory
 from rooflinesim.analysis.pareto import pareto
+from rooflinesim.analysis.prefill import prefill
 from rooflinesim.analysis.roofline import roofline
 from rooflinesim.analysis.speculation.acceptance import Acceptance
 from rooflinesim.analysis.speculation.draft_model import DraftModel
@@ -22,6 +23,7 @@ from rooflinesim.plots.crossover import draw_crossover
 from rooflinesim.plots.latency import draw_latency
 from rooflinesim.plots.memory import draw_memory
 from rooflinesim.plots.pareto import draw_pareto
+from rooflinesim.plots.prefill import draw_prefill
 from rooflinesim.plots.roofline import draw_roofline
 from rooflinesim.plots.speculation import draw_speculation, draw_speculations
 from rooflinesim.plots.validation import MeasuredPoints, draw_validation
@@ -57,6 +59,10 @@ def measured_points(points: int = 12) -> MeasuredPoints:
     return MeasuredPoints(
         measured=measured, predicted=predicted, low=0.8 * predicted, high=1.25 * predicted, group=group
     )
+
+
+def _prefill(cases: dict) -> Sheet:
+    return draw_prefill({label: prefill(one, prompt=CONTEXTS) for label, one in cases.items()}, caption=CAPTION)
 
 
 def _latency(cases: dict) -> Sheet:
@@ -115,6 +121,7 @@ FIGURES: dict[str, Callable[[], Sheet]] = {
     ),
     "latency": lambda: _latency(ALONE),
     "latencies": lambda: _latency(CASES),
+    "prefills": lambda: _prefill(CASES),
     "memory": lambda: draw_memory(
         {label: memory(one, batch=64, context=512) for label, one in CASES.items()}, caption=CAPTION
     ),

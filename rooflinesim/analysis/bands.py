@@ -1,15 +1,17 @@
 """How far off may a predicted time be? The band of the evidence that it rests on."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
 from rooflinesim.analysis.timing import main_format
+from rooflinesim.cost.machine import measured_kernels
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.stack import Band
 from rooflinesim.workload.step import Array, Step
 
-Evidence = Literal["fitted", "transferred", "bound"]
+Evidence = Literal["measured", "fitted", "transferred", "bound"]
 Kind = Literal["single", "single_quantised", "batched", "parallel", "experts", "prompt", "first_token"]
 """Kinds of time: steps, prompts alone, and first tokens that wait for others in a closed loop."""
 
@@ -18,8 +20,11 @@ WIDENING = 1.5
 
 
 def evidence_of(deployment: Deployment) -> Evidence:
-    """What a prediction rests on: the stack was fitted on this device, or on others, or it is a bound without fit."""
+    """What a prediction rests on: kernels of this device, or a stack fitted on it or on others, or it is a bound."""
     stack = deployment.stack
+    measured = measured_kernels(deployment.hardware, stack)
+    if main_format(deployment).name in measured:
+        return "measured"
     if not stack.bands:
         return "bound"
     return "fitted" if deployment.hardware.name in stack.fitted_on else "transferred"
@@ -47,8 +52,7 @@ def band_of(
     """
     if evidence_of(deployment) == "bound":
         return 1.0, 1.0
-    stack = deployment.stack
-    bands = stack.bands if evidence_of(deployment) == "fitted" else {**stack.bands, **stack.transfer_bands}
+    bands = _bands_of(deployment)
 
     def factors(band: Band) -> tuple[float, float]:
         return band.low, band.high
@@ -58,7 +62,20 @@ def band_of(
     several = factors(bands[kind_of(deployment, is_single=False, is_prompt=is_prompt)])
     one = factors(bands[kind_of(deployment, is_single=True, is_prompt=is_prompt)])
     is_single = np.asarray(step.batch) * step.new_tokens <= 1.0
+    stack = deployment.stack
     is_outside = (step.batch > stack.largest_batch) | (step.context + step.new_tokens > stack.longest_context)
     case = is_single + 2 * is_outside
     low, high = (np.array([b, a, b**WIDENING, a**WIDENING])[case] for a, b in zip(one, several, strict=True))
     return low, high
+
+
+def _bands_of(deployment: Deployment) -> Mapping[str, Band]:
+    """Bands by kind of step, of the evidence that there is for a deployment."""
+    stack, calibration = deployment.stack, deployment.hardware.calibration
+    match evidence_of(deployment):
+        case "measured" if calibration and calibration.bands:
+            return {**stack.bands, **stack.transfer_bands, **calibration.bands}
+        case "fitted":
+            return stack.bands
+        case _:
+            return {**stack.bands, **stack.transfer_bands}

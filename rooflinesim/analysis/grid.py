@@ -3,12 +3,21 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from rooflinesim.analysis.decode import DecodeResult, decode_columns
-from rooflinesim.analysis.prefill import PrefillResult, prefill_columns
+from rooflinesim.analysis.points import (
+    DecodePoints,
+    Points,
+    PrefillPoints,
+    RoundPoints,
+    Values,
+    round_columns,
+    step_point_columns,
+)
+from rooflinesim.analysis.serving.engine import Bound
+from rooflinesim.analysis.serving.points import ServedPoints, served_columns
 from rooflinesim.analysis.steps import BOUNDS
 from rooflinesim.analysis.timing import main_matrices
 from rooflinesim.errors import DomainError, RooflinesimError
@@ -18,19 +27,14 @@ from rooflinesim.specs.hardware import Hardware
 from rooflinesim.specs.model import Model
 from rooflinesim.specs.precision import precision_of
 from rooflinesim.specs.stack import Stack
-from rooflinesim.units import column_name, fields_own_first
-
-StepQuestion = Literal["decode", "prefill"]
+from rooflinesim.units import column_name
 
 WAYS = ("tensor_parallel", "pipeline_parallel", "expert_parallel", "data_parallel")
 DEPLOYMENT_AXES = ("model", "hardware", "memory", "stack", *WAYS, "weights", "kv_cache")
 """Axes that change the deployment, the slowest first."""
 
-POINT_AXES = ("prompt", "context", "batch")
-"""Axes of the points of one deployment, the slowest first."""
-
-_RESULTS: Mapping[StepQuestion, Any] = {"decode": DecodeResult, "prefill": PrefillResult}
-_COUNTS = ("batch", "context", "prompt", "new_tokens")
+_COUNTS = ("batch", "context", "prompt", "new_tokens", "draft_length")
+_TRUTHS = ("fits", "is_best", "is_stable")
 _COLUMN = {"context": "context_tokens", "prompt": "prompt_tokens", "memory": "memory_capacity_bytes"}
 
 
@@ -48,16 +52,16 @@ Columns = Mapping[str, Column]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Grid(Noun):
-    """All combinations of these values; the batch runs fastest, then context, prompt, formats, and so on to the model.
+    """All combinations of deployments and the points that are asked of each; points run fastest, the model slowest.
 
     Models, devices and stacks stand by the names that rows bear. `memory` replaces a device's capacity [B]; None is
-    its own. Formats of None are the checkpoint's. `prompt` is only asked of a prefill, and is one value else.
+    its own. Formats of None are the checkpoint's.
     """
 
-    question: StepQuestion = "decode"
     model: Mapping[str, Model]
     hardware: Mapping[str, Hardware]
     stack: Mapping[str, Stack]
+    asked: Points
     memory: tuple[float | None, ...] = (None,)
     tensor_parallel: tuple[int, ...] = (1,)
     pipeline_parallel: tuple[int, ...] = (1,)
@@ -65,9 +69,6 @@ class Grid(Noun):
     data_parallel: tuple[int, ...] = (1,)
     weights: tuple[str | None, ...] = (None,)
     kv_cache: tuple[str | None, ...] = (None,)
-    prompt: tuple[int, ...] = (1,)
-    context: tuple[int, ...] = (2048,)
-    batch: tuple[int, ...] = (1,)
 
     @property
     def deployments(self) -> int:
@@ -77,7 +78,7 @@ class Grid(Noun):
     @property
     def points_each(self) -> int:
         """Points of one deployment."""
-        return math.prod(self.lengths(POINT_AXES))
+        return self.asked.count
 
     @property
     def points(self) -> int:
@@ -91,8 +92,8 @@ class Grid(Noun):
     @property
     def varying(self) -> dict[str, tuple[Any, ...]]:
         """Axes of more than one value under their column names, nouns by their names."""
-        axes = {_COLUMN.get(axis, axis): tuple(getattr(self, axis)) for axis in (*DEPLOYMENT_AXES, *POINT_AXES)}
-        return {name: values for name, values in axes.items() if len(values) > 1}
+        axes = {**{axis: tuple(getattr(self, axis)) for axis in DEPLOYMENT_AXES}, **self.asked.axes}
+        return {_COLUMN.get(axis, axis): values for axis, values in axes.items() if len(values) > 1}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -141,7 +142,7 @@ def rejections(grid: Grid, rejected: Mapping[int, str]) -> tuple[dict[str, Any],
 def column_names(grid: Grid) -> tuple[str, ...]:
     """Names of the columns of the grid's rows: the deployment's axes, then those of its question's result."""
     own = [_COLUMN.get(axis, axis) for axis in DEPLOYMENT_AXES if axis != "memory" or grid.memory != (None,)]
-    return (*own, *(column_name(field) for field in fields_own_first(_RESULTS[grid.question])))
+    return (*own, *grid.asked.added_axes, *(column_name(field) for field in grid.asked.fields))
 
 
 def axis_columns(grid: Grid) -> dict[str, tuple[str, Column]]:
@@ -150,14 +151,15 @@ def axis_columns(grid: Grid) -> dict[str, tuple[str, Column]]:
     Formats that the checkpoint decides are left out: their value is not the same for all models.
     """
     axes: dict[str, tuple[str, Column]] = {}
-    for axis in (*DEPLOYMENT_AXES, *POINT_AXES):
-        values = list(getattr(grid, axis))
+    own = {axis: list(getattr(grid, axis)) for axis in DEPLOYMENT_AXES}
+    asked = {axis: list(values) for axis, values in grid.asked.axes.items() if axis not in grid.asked.hidden_axes}
+    for axis, values in {**own, **asked}.items():
         if None in values:
             continue
         if isinstance(values[0], str):
             column: Column = Labels(codes=np.arange(len(values)), names=tuple(values))
         else:
-            column = np.asarray(values, dtype=np.float64 if axis == "memory" else np.int64)
+            column = np.asarray(values, dtype=np.int64 if all(isinstance(one, int) for one in values) else np.float64)
         axes[_COLUMN.get(axis, axis)] = (axis, column)
     return axes
 
@@ -169,11 +171,14 @@ def reduced(grid: Grid, axis: str, keep: np.ndarray) -> Grid:
     ------
     DomainError : if none is kept.
     """
-    values = getattr(grid, axis)
+    is_point = axis in grid.asked.axes
+    values = getattr(grid.asked if is_point else grid, axis)
     if not keep.any():
         raise DomainError(f"no value of {_COLUMN.get(axis, axis)} passes the filter; the sweep would be empty")
     kept = [one for one, is_kept in zip(values, keep, strict=True) if is_kept]
     own: Any = {name: values[name] for name in kept} if isinstance(values, Mapping) else tuple(kept)
+    if is_point:
+        return dataclasses.replace(grid, asked=dataclasses.replace(grid.asked, **{axis: own}))
     return dataclasses.replace(grid, **{axis: own})
 
 
@@ -221,18 +226,16 @@ def label_names(grid: Grid) -> dict[str, tuple[Any, ...]]:
         **{axis: tuple(getattr(grid, axis)) for axis in ("model", "hardware", "stack")},
         "weights": format_names(grid, "weights"),
         "kv_cache": format_names(grid, "kv_cache"),
-        "bound": BOUNDS,
-        "fits": (False, True),
+        "bound": get_args(Bound) if isinstance(grid.asked, ServedPoints) else BOUNDS,
+        **dict.fromkeys(_TRUTHS, (False, True)),
     }
 
 
 def no_rows(grid: Grid) -> dict[str, Column]:
     """The grid's columns without a row."""
     names = label_names(grid)
-    counts = (
-        *WAYS,
-        *(column_name(field) for field in fields_own_first(_RESULTS[grid.question]) if field.name in _COUNTS),
-    )
+    added = (axis for axis in grid.asked.added_axes if _are_counts(grid.asked.axes[axis]))
+    counts = (*WAYS, *added, *(column_name(field) for field in grid.asked.fields if field.name in _COUNTS))
     return {
         name: Labels(codes=np.empty(0, dtype=np.int32), names=names[name])
         if name in names
@@ -241,12 +244,15 @@ def no_rows(grid: Grid) -> dict[str, Column]:
     }
 
 
+def _are_counts(values: Sequence[Any]) -> bool:
+    return all(isinstance(one, int) for one in values)
+
+
 def _piece(grid: Grid, place: int, index: np.ndarray, names: Mapping[str, tuple[str, ...]]) -> dict[str, Column]:
     """Columns of some points of one deployment."""
     deployment = deployment_at(grid, place)
     values = values_at(grid, place)
-    points = _points(grid, index)
-    result = (decode_columns if grid.question == "decode" else prefill_columns)(deployment, points)
+    result = _result(grid.asked, deployment, values["model"], index)
     columns: dict[str, Column] = {}
     for axis in DEPLOYMENT_AXES:
         if axis == "memory":
@@ -260,9 +266,22 @@ def _piece(grid: Grid, place: int, index: np.ndarray, names: Mapping[str, tuple[
                 name = _format_name(grid, axis, values["model"], name)  # type: ignore[arg-type]
             codes = _constant(names[axis].index(name), index.size, np.int32)
             columns[axis] = Labels(codes=codes, names=names[axis])
-    for field in fields_own_first(_RESULTS[grid.question]):
-        columns[column_name(field)] = _column(field.name, result[field.name], index.size)
+    columns.update({axis: result[axis] for axis in grid.asked.added_axes})
+    for field in grid.asked.fields:
+        columns[column_name(field)] = _column(field.name, result[field.name], index.size, names)
     return columns
+
+
+def _result(asked: Points, deployment: Deployment, model: str, index: np.ndarray) -> Values:
+    """Columns of the question's result at places among the points of one deployment, by field."""
+    match asked:
+        case RoundPoints():
+            return round_columns(asked, deployment, asked.drafting[model], index)
+        case ServedPoints():
+            return served_columns(asked, deployment, model, index)
+        case DecodePoints() | PrefillPoints():
+            return step_point_columns(asked, deployment, index)
+    raise TypeError(f"no columns are known of {type(asked).__name__}")
 
 
 def _constant(value: float, size: int, kind: Any) -> np.ndarray:
@@ -270,24 +289,13 @@ def _constant(value: float, size: int, kind: Any) -> np.ndarray:
     return np.broadcast_to(np.asarray(value, dtype=kind), (size,))
 
 
-def _points(grid: Grid, index: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of the steps at places among the points of one deployment."""
-    prompt, context, batch = np.unravel_index(index, grid.lengths(POINT_AXES))
-    points = {
-        "batch": np.asarray(grid.batch, dtype=np.float64)[batch],
-        "context": np.asarray(grid.context, dtype=np.float64)[context],
-        "new_tokens": np.asarray(grid.prompt, dtype=np.float64)[prompt],
-    }
-    if grid.question == "prefill":
-        points["logit_tokens"] = np.ones(index.size)
-    return points
-
-
-def _column(name: str, values: np.ndarray | None, size: int) -> Column:
+def _column(name: str, values: np.ndarray | None, size: int, names: Mapping[str, tuple[Any, ...]]) -> Column:
     """A column of a result in the type of its rows."""
     if name == "bound" and values is not None:
-        return Labels(codes=values, names=BOUNDS)
-    if name == "fits":
+        if values.dtype.kind == "U":
+            values = np.array([names[name].index(word) for word in values.tolist()], dtype=np.int32)
+        return Labels(codes=values, names=names[name])
+    if name in _TRUTHS:
         codes = np.full(size, -1, dtype=np.int8) if values is None else values.astype(np.int8)
         return Labels(codes=codes, names=(False, True))
     if values is None:

@@ -28,7 +28,10 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 _EXAMPLE = "fits and step_time_s < 0.05 and hardware == 'h100'"
-_RISING_IS_BETTER = ("_per_s", "_per_s_per_user", "mbu", "mfu", "on_chip", "batch", "context_tokens", "prompt_tokens")
+_RISING_IS_BETTER = (
+    *("_per_s", "_per_s_per_user", "mbu", "mfu", "on_chip", "batch", "context_tokens", "prompt_tokens"),
+    *("speedup", "speedup_low", "speedup_high", "tokens_per_round", "acceptance_rate"),
+)
 
 
 def parsed(text: str, names: Iterable[str]) -> ast.expr:

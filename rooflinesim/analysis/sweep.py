@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from rooflinesim.analysis.grid import Chunk, Grid, Labels, chunk_columns, column_names
+from rooflinesim.analysis.grid import Chunk, Grid, Labels, chunk_columns, column_names, joined
 from rooflinesim.analysis.selection import (
     admitted,
     best,
@@ -15,11 +15,15 @@ from rooflinesim.analysis.selection import (
 from rooflinesim.errors import DomainError
 from rooflinesim.nouns import Noun
 
-CHUNK_POINTS = 131_072
-"""Points that are evaluated and kept together: little enough memory for many cores, few enough files for any sweep."""
-
 MAXIMUM_POINTS = 10_000_000_000
-"""Points that one sweep evaluates: hours on one machine. A filter on an axis takes points away beforehand."""
+"""Points that one sweep evaluates for a file of all: hours on one machine. A filter on an axis takes points away
+beforehand."""
+
+MAXIMUM_TOP_POINTS = 10_000_000_000_000
+"""Points that one sweep evaluates for the best of them, which are few: a day on many machines."""
+
+MAXIMUM_TOP_CHUNKS = 65_536
+"""Chunks among which the best are looked for; larger ones are gone through piece by piece."""
 
 MAXIMUM_TOP = 1_000_000
 
@@ -37,7 +41,7 @@ class Sweep(Noun):
     top: int | None = None
     by: str | None = None
     largest: bool = False
-    chunk_points: int = CHUNK_POINTS
+    chunk_points: int
 
     @property
     def chunks(self) -> int:
@@ -52,7 +56,7 @@ def sweep_of(
     admits: str | None = None,
     top: int | None = None,
     by: str | None = None,
-    chunk_points: int = CHUNK_POINTS,
+    chunk_points: int | None = None,
 ) -> Sweep:
     """A sweep over a grid, without the axis values that the filter excludes.
 
@@ -63,7 +67,7 @@ def sweep_of(
     top : rows to keep, the best by a column. [1] >= 1
     by : that column: of times and bytes the smallest are best, of rates and counts the largest; a sign before it,
        as in -step_time_s or +step_time_s, asks for the largest or the smallest
-    chunk_points : points evaluated together. [1] >= 1
+    chunk_points : points evaluated together; None is what suits the question. [1] >= 1
 
     Raises
     ------
@@ -82,11 +86,16 @@ def sweep_of(
         if not 1 <= top <= MAXIMUM_TOP:
             raise DomainError(f"--top: {top:,} rows; it keeps 1 to {MAXIMUM_TOP:,}")
         by, largest = _direction(by, names)
-    if grid.points > MAXIMUM_POINTS:
+    most = MAXIMUM_POINTS if top is None else MAXIMUM_TOP_POINTS
+    if grid.points > most:
+        instead = ", or keep the best with --top N --by FIELD" if top is None else ""
         raise DomainError(
-            f"the grid has {grid.points:,} points; one sweep evaluates at most {MAXIMUM_POINTS:,}: give shorter axes"
-            f" ({axes_line(grid)}), or exclude values of an axis with --filter"
+            f"the grid has {grid.points:,} points; one sweep evaluates at most {most:,}: give shorter axes"
+            f" ({axes_line(grid)}), exclude values of an axis with --filter{instead}"
         )
+    chunk_points = chunk_points or grid.asked.chunk_points
+    if top is not None:
+        chunk_points *= max(1, -(-grid.points // (chunk_points * MAXIMUM_TOP_CHUNKS)))
     return Sweep(grid=grid, fields=kept, admits=admits, top=top, by=by, largest=largest, chunk_points=chunk_points)
 
 
@@ -104,7 +113,21 @@ def axes_line(grid: Grid) -> str:
 def chunk(sweep: Sweep, index: int) -> Chunk:
     """Rows of one chunk of a sweep; with `top` at most that many, best first."""
     start = index * sweep.chunk_points
-    return rows_between(sweep, start, min(start + sweep.chunk_points, sweep.grid.points))
+    stop = min(start + sweep.chunk_points, sweep.grid.points)
+    piece = sweep.grid.asked.chunk_points
+    found = rows_between(sweep, start, min(start + piece, stop))
+    for first in range(start + piece, stop, piece):
+        more = rows_between(sweep, first, min(first + piece, stop))
+        found = _both(sweep, found, more)
+    return found
+
+
+def _both(sweep: Sweep, first: Chunk, second: Chunk) -> Chunk:
+    """Rows of two parts of a grid, of those with `top` the best."""
+    columns = {name: joined([first.columns[name], second.columns[name]]) for name in first.columns}
+    if sweep.top is not None and sweep.by is not None:
+        columns = best(columns, sweep.by, sweep.top, largest=sweep.largest)
+    return Chunk(columns=columns, rejected={**first.rejected, **second.rejected})
 
 
 def rows_between(sweep: Sweep, start: int, stop: int) -> Chunk:

@@ -15,7 +15,7 @@ from rooflinesim.api.kernel_rows import (
     resident_share,
 )
 from rooflinesim.specs.formats import number_format
-from rooflinesim.validation import attention_fit
+from rooflinesim.validation import attention_shapes
 from rooflinesim.validation.tables import Table
 from rooflinesim.workload.op import AttentionShape, Op
 
@@ -63,7 +63,7 @@ def attention_rows(table: Table) -> KernelRows:
     beyond = np.zeros(at.size, dtype=bool)
     for key, members in grouped((gpu[at], framework[at], math[at], cache[at], kernel[at]), np.arange(at.size)):
         device = hardware[str(key[0])]
-        op = attention_op(attention_fit.chosen(columns, members), FORMATS[str(key[2])], str(key[4]))
+        op = attention_op(attention_shapes.chosen(columns, members), FORMATS[str(key[2])], str(key[4]))
         kv_bytes = np.asarray(op.kv_bytes)
         beyond[members] = is_cold(kv_bytes, device)
         groups.append(
@@ -108,25 +108,25 @@ def attention_rows(table: Table) -> KernelRows:
     )
 
 
-def attention_op(columns: attention_fit.Columns, math: str, kernel: str) -> Op:
+def attention_op(columns: attention_shapes.Columns, math: str, kernel: str) -> Op:
     """Attention of one layer of ordinary heads by a kernel, queries and outputs in 16 bits."""
     form = number_format(math)
-    read = attention_fit.tokens_read(columns)
+    read = attention_shapes.tokens_read(columns)
     return Op(
         name="attention",
         kind="attention",
         count=1.0,
         form=dataclasses.replace(form, name=f"{form.name}/{kernel}"),
-        flops=attention_fit.attention_flops(columns),
-        kv_bytes=attention_fit.kv_bytes(columns),
-        activation_bytes=attention_fit.activation_bytes(columns),
+        flops=attention_shapes.attention_flops(columns),
+        kv_bytes=attention_shapes.kv_bytes(columns),
+        activation_bytes=attention_shapes.activation_bytes(columns),
         shape=AttentionShape(
             batch=columns["batch"],
             new_tokens=columns["new_tokens"],
             read_tokens=read,
             kv_heads=columns["kv_heads"],  # type: ignore[arg-type]
             group=columns["heads"] / columns["kv_heads"],  # type: ignore[arg-type]
-            pair_flops=attention_fit.pair_flops(columns),  # type: ignore[arg-type]
+            pair_flops=attention_shapes.pair_flops(columns),  # type: ignore[arg-type]
             value_bytes=columns["kv_value_bytes"],  # type: ignore[arg-type]
         ),
     )

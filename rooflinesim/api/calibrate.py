@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from rooflinesim.analysis.comparison import Comparison, Skipped
-from rooflinesim.analysis.requests import request_time
-from rooflinesim.api.measured import compared, known_hardware, known_stack, timed_runs
+from rooflinesim.analysis.requests import LOOPED, request_time
+from rooflinesim.api.measured import compared, known_hardware, known_stack, model_name, timed_runs
+from rooflinesim.api.served_throughput import with_throughput
 from rooflinesim.config.labels import device_reading
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.validation.published import MeasuredRun, measured_runs
@@ -19,6 +20,7 @@ from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.stack_fit import RunTable, StackFit, fit_stacks
 from rooflinesim.validation.step_table import TimedRun
 from rooflinesim.validation.tables import Table, read_table
+from rooflinesim.validation.waiting_fit import Waiting, Waits, fitted_waitings, waited_times
 
 LeaveOut = Literal["model", "gpu", "source", "engine"]
 LEAVE_OUTS: tuple[LeaveOut, ...] = ("model", "gpu", "source", "engine")
@@ -48,6 +50,41 @@ class RunData:
         """Constants that all runs with a weight give."""
         return fit_stacks(self.fitting_table, self.weights[self.weights > 0])
 
+    @functools.cached_property
+    def queued(self) -> np.ndarray:
+        """Whether each run is a first token of a closed loop on devices that decode too; shape (runs,)."""
+        return np.array([run.serving == "queued_first_token" for run in self.runs])
+
+    @functools.cached_property
+    def looped(self) -> np.ndarray:
+        """Whether each run is a first token that waits for those of others; shape (runs,)."""
+        return np.array([run.serving in LOOPED for run in self.runs])
+
+    def first_token_times(
+        self, fitted: StackFit, used: np.ndarray, known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, dict[str, Waiting]]:
+        """Times to first tokens that wait for others [s] shape (looped runs,), and the constants behind them.
+
+        Those are fitted to the queued runs among the used, each engine's own where it has enough, with the constants
+        of steps as given.
+        """
+        logarithms, mine = fitted.logarithms(self.table.engines), self.looped
+        # Memory bounds how many run beside each other; the decode step of a first token is one of all of them.
+        running = [
+            float(one.parts[1].step.batch) if is_queued else run.batch
+            for one, run, is_queued in zip(self.table.runs, self.runs, self.queued, strict=True)
+            if run.serving in LOOPED
+        ]
+        waits = Waits(
+            measured=self.table.measured[mine],
+            alone=self.table.predicted(logarithms, known)[mine],
+            prompt=self.table.prompt_time(logarithms, known)[mine],
+            others=np.maximum(np.array(running) - 1.0, 0.0),
+        )
+        engines = self.table.engines[mine]
+        waitings = fitted_waitings(waits, engines, (used & self.queued)[mine])
+        return waited_times(waits, engines, waitings), waitings
+
 
 def run_data(tables: Sequence[Table]) -> RunData:
     """Deployments of measurement files, ready to fit.
@@ -62,7 +99,7 @@ def run_data(tables: Sequence[Table]) -> RunData:
         if table.kind == "deployments":
             found, bad = measured_runs(table)
         elif table.kind == "serving":
-            found, bad = serving_runs(table)
+            found, bad = serving_runs(table, model_name)
         else:
             continue
         runs.extend(found)
@@ -95,7 +132,7 @@ def _weights(timed: Sequence[TimedRun], runs: Sequence[MeasuredRun]) -> np.ndarr
     weights = []
     for key, one, run in zip(cluster, timed, runs, strict=True):
         is_derived = run.serving == "first_token" or "derived" in run.labels.get("notes", "")
-        is_busy = run.serving == "queued_first_token"
+        is_busy = run.serving in LOOPED
         is_queued = "derived" in run.labels.get("notes", "") and float(one.parts[0].times) > 1.0
         is_weak = is_derived and (one.engine, run.device) in weak
         unused = is_busy or is_queued or is_weak
@@ -151,18 +188,21 @@ def left_out_times(data: RunData, leave_out: LeaveOut, report: Callable[[int, in
         known = ~out if leave_out == "gpu" else None
         weights = np.where(out, 0.0, data.weights)[used]
         fitted = fit_stacks(table, weights, known=None if known is None else known[used])
-        predicted[out] = data.table.predicted(fitted.logarithms(data.table.engines), known)[out]
+        times = data.table.predicted(fitted.logarithms(data.table.engines), known)
+        times[data.looped], _ = data.first_token_times(fitted, ~out, known)
+        predicted[out] = times[out]
         if report:
             report(done + 1, len(groups))
     return predicted
 
 
 def comparison_of(data: RunData, predicted: np.ndarray) -> Comparison:
-    """Runs beside given predictions, for scoring; without bands."""
+    """Runs beside given predictions, for scoring, and the throughput that they make; without bands."""
     whole = compared(data.runs, known_stack("ideal"))
     order = {name: index for index, name in enumerate(run.id for run in data.runs)}
     taken = np.array([order[name] for name in whole.ids])
-    return dataclasses.replace(whole, predicted=predicted[taken], low=predicted[taken], high=predicted[taken])
+    times = dataclasses.replace(whole, predicted=predicted[taken], low=predicted[taken], high=predicted[taken])
+    return with_throughput(times, data.runs)
 
 
 def read_all(paths: Sequence[Path]) -> list[Table]:

@@ -9,15 +9,17 @@ import numpy as np
 from rooflinesim import __version__
 from rooflinesim.analysis.compare import Case
 from rooflinesim.analysis.compare import compare as analyse
-from rooflinesim.analysis.grid import DEPLOYMENT_AXES, POINT_AXES, Grid, deployment_at, reduced, values_at
+from rooflinesim.analysis.grid import DEPLOYMENT_AXES, Grid, deployment_at, reduced, values_at
 from rooflinesim.analysis.serving.arrivals import load_of
+from rooflinesim.analysis.serving.asked import load_at, policy_at
 from rooflinesim.analysis.serving.load import Load
 from rooflinesim.analysis.serving.steady import SteadyState, steady_state
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api import plots
 from rooflinesim.api.answers import resolved
+from rooflinesim.api.scenario_traffic import traffic_of
 from rooflinesim.api.scenarios import grid_of, step_question
-from rooflinesim.api.serving import drafts_at, fleet_at, load_at, policy_at, serving_points, trace_of, traffic_of
+from rooflinesim.api.serving import drafts_at, fleet_at, serving_points, trace_of
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.nouns import Noun
@@ -29,6 +31,7 @@ from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import format_quantity, parse_quantity, parse_tokens
 
+POINT_AXES = ("prompt", "context", "batch")
 _AXES = (*DEPLOYMENT_AXES, *POINT_AXES)
 _ALSO = {
     "tensor": "tensor_parallel",
@@ -139,6 +142,8 @@ def _question_grid(scenario: Scenario, picks: Mapping[str, str]) -> tuple[Grid, 
                 raise DomainError(f"--pick {axis}: {error}") from None
     scenario = dataclasses.replace(scenario, **points)
     question, notes = step_question(_without_market(scenario))
+    if scenario.speculation is not None:
+        notes.append(f"{scenario.name}: plain steps are compared: speculation is left aside here")
     if not scenario.batch and question == "decode" and not scenario.traffic:
         raise DomainError(f"{scenario.name}: names no batch; write batch: 64 into it, or give --pick batch=64")
     if not scenario.batch and question == "decode":
@@ -154,9 +159,9 @@ def _question_grid(scenario: Scenario, picks: Mapping[str, str]) -> tuple[Grid, 
 def _without_market(scenario: Scenario) -> Scenario:
     """A scenario without what a comparison takes besides its steps."""
     question = scenario.question if scenario.question in ("decode", "prefill") else None
-    kept: dict[str, Any] = {"price": {}, "question": question, "objective": None}
+    kept: dict[str, Any] = {"price": {}, "question": question, "objective": None, "speculation": None}
     if scenario.traffic is not None and not scenario.batch:
-        kept |= {"traffic": None, "speculation": None}
+        kept["traffic"] = None
     return dataclasses.replace(scenario, **kept)
 
 
@@ -211,9 +216,10 @@ def _two_of(scenario: Scenario, picks: Mapping[str, str]) -> tuple[Side, Side]:
             f"{scenario.name}: names {found}, where two are compared; give a second scenario, or pick for each side,"
             " like --pick a.hardware=h100 --pick b.hardware=h200"
         )
-    axis = next(axis for axis in _AXES if len(getattr(grid, axis)) == 2)
+    axes = {**{axis: list(getattr(grid, axis)) for axis in DEPLOYMENT_AXES}, **grid.asked.axes}
+    axis = next(axis for axis in axes if len(axes[axis]) == 2)
     sides = [reduced(grid, axis, np.array([index == place for index in range(2)])) for place in range(2)]
-    values = list(getattr(grid, axis))
+    values = list(axes[axis])
     first, second = (
         _side(f"{axis} {_said(axis, value)}", side, nouns, notes, scenario, is_served=_is_served(scenario, picks))
         for value, side in zip(values, sides, strict=True)
@@ -222,12 +228,12 @@ def _two_of(scenario: Scenario, picks: Mapping[str, str]) -> tuple[Side, Side]:
 
 
 def _side(name: str, grid: Grid, nouns: Named, notes: Sequence[str], scenario: Scenario, *, is_served: bool) -> Side:
-    values = values_at(grid, 0)
+    values, point = values_at(grid, 0), {axis: float(value[0]) for axis, value in grid.asked.axes.items()}
     case = Case(
         deployment=deployment_at(grid, 0),
-        batch=float(grid.batch[0]),
-        context=float(grid.context[0]),
-        prompt=float(grid.prompt[0]) if grid.question == "prefill" else None,
+        batch=point["batch"],
+        context=point["context"],
+        prompt=point.get("prompt"),
         price=(scenario.price or {}).get(values["hardware"]),
     )
     if not is_served:

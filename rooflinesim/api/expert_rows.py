@@ -7,7 +7,7 @@ import numpy as np
 
 from rooflinesim.api.kernel_rows import STACKS, KernelGroup, KernelRows, Sheet, grouped, resident_share
 from rooflinesim.specs.formats import NumberFormat, number_format
-from rooflinesim.validation.expert_fit import balanced_load, power_law_load
+from rooflinesim.validation.expert_loads import balanced_load, power_law_load
 from rooflinesim.validation.tables import Table
 from rooflinesim.workload.op import ExpertShape, Op
 

@@ -20,6 +20,13 @@ from rooflinesim.specs.stack import Stack
 from rooflinesim.validation.published import MeasuredRun
 from rooflinesim.validation.step_table import TimedRun
 
+FIRST_TOKENS = {
+    "first_token": "first token",
+    "queued_first_token": "first token, queued",
+    "disaggregated_first_token": "first token, disaggregated",
+}
+"""Kinds of run by what a first token waits for."""
+
 known_model = functools.cache(load_model)
 known_hardware = functools.cache(load_hardware)
 known_stack = functools.cache(load_stack)
@@ -35,7 +42,9 @@ def deployment_of(run: MeasuredRun, stack: Stack) -> Deployment:
     hardware: Hardware = known_hardware(device_reading(run.device).name)
     model: Model = known_model(model_reading(run.model).name)
     weights = run.weights
-    if weights == "nvfp4" and any(group.latent_attention for group in model.layers):
+    if weights == "nvfp4" and model.checkpoint.experts == "mxfp4":
+        weights = None  # fp4 of a checkpoint that is of four bits already
+    elif weights == "nvfp4" and any(group.latent_attention for group in model.layers):
         weights = "nvfp4,attention=bf16"
     if weights == "bf16" and "bf16" not in hardware.dense_flop_rate:
         weights = "fp16"
@@ -54,6 +63,14 @@ def deployment_of(run: MeasuredRun, stack: Stack) -> Deployment:
 def stack_name(run: MeasuredRun) -> str:
     """Name of the stack that a run's engine stands for."""
     return engine_reading(run.engine, run.year).name
+
+
+def model_name(label: str) -> str:
+    """Name of the model that a label stands for, or the label where it stands for none."""
+    try:
+        return known_model(model_reading(label).name).name
+    except RooflinesimError:
+        return label
 
 
 def timed_runs(runs: Sequence[MeasuredRun], base: Stack) -> tuple[list[TimedRun], list[MeasuredRun], list[Skipped]]:
@@ -85,13 +102,17 @@ def noise_of(run: MeasuredRun) -> float:
 
 
 def switches(base: Stack, own: Stack) -> Stack:
-    """A base stack with what another does differently by design: no fitted number, only how its kernels work."""
+    """A base stack with what another does differently by design: no fitted number, only how its kernels work.
+
+    First tokens wait for no others, so that their share is fitted beside the rest.
+    """
     return dataclasses.replace(
         base,
         attention=dataclasses.replace(base.attention, tensor_groups=own.attention.tensor_groups),
         gemm=dataclasses.replace(base.gemm, vector_rows=own.gemm.vector_rows),
         shards_head=own.shards_head,
         layer_time=own.layer_time,
+        waiting_share=0.0,
     )
 
 
@@ -154,8 +175,8 @@ def regime(run: MeasuredRun) -> str:
     """Kind of run by which accuracy is told apart."""
     hardware, model = known_hardware(device_reading(run.device).name), known_model(model_reading(run.model).name)
     has_experts = any(group.moe for group in model.layers)
-    if run.serving in ("first_token", "queued_first_token"):
-        return "first token, queued" if run.serving == "queued_first_token" else "first token"
+    if run.serving in FIRST_TOKENS:
+        return FIRST_TOKENS[run.serving]
     if hardware.memory_class == "DDR":
         return "CPU"
     if run.labels.get("kind") == "serving":

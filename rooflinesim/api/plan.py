@@ -12,11 +12,13 @@ from rooflinesim.analysis.capacity.layouts import EVERY_COUNT, layouts
 from rooflinesim.analysis.capacity.plan import Plan
 from rooflinesim.analysis.capacity.plan import plan as capacity_plan
 from rooflinesim.analysis.serving.arrivals import load_of
+from rooflinesim.analysis.serving.asked import load_at
 from rooflinesim.analysis.serving.load import Drafts, Load
+from rooflinesim.analysis.speculation.drafting import acceptance_of, speculation_of
 from rooflinesim.api.answers import resolved
-from rooflinesim.api.drafted_scenarios import DEFAULT_LENGTHS, acceptance_said, drafting_said, speculation_points
-from rooflinesim.api.drafting import speculation_of
-from rooflinesim.api.serving import load_at, trace_of, traffic_of
+from rooflinesim.api.scenario_drafting import DEFAULT_LENGTHS, drafting_of, speculation_points
+from rooflinesim.api.scenario_traffic import traffic_of
+from rooflinesim.api.serving import trace_of
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError, UnsupportedError
 from rooflinesim.report import plan_rows as rows
@@ -213,8 +215,9 @@ def _drafts_of(scenario: Scenario, model: Model, load: Load, point: Point) -> Dr
         return None
     if asked.tree is not None:
         raise UnsupportedError(f"{scenario.name}: speculation.tree: a plan is answered for chains: give draft_length")
-    drafting, acceptance = drafting_said(asked, model), acceptance_said(asked, point)
     lengths = [length for length in asked.draft_length or DEFAULT_LENGTHS if length]
+    drafting = drafting_of(asked, model)
+    acceptance = acceptance_of(asked, point.get("acceptance_rate", 0.0), max(lengths, default=None))
 
     def drafts_of(deployment: Deployment) -> list[Drafts]:
         # A separate model drafts for one group; heads and modules of the target are laid out as it is.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rooflinesim.analysis.compare import CompareResult
     from rooflinesim.analysis.comparison import Comparison
     from rooflinesim.analysis.speculation.acceptance import Acceptance
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.plots.canvas import Sheet
 
 MOST_CASES = 7
@@ -54,6 +54,25 @@ def plot_latency(deployments: Sequence[Deployment], *, batch: Counts = (1, 1024)
         {label: decode(one, batch=batches, context=at) for label, (one, at) in cases.items()},
         {label: flips(one, context=at) for label, (one, at) in cases.items()},
         caption=_caption(deployments, _at(context=contexts), _BAND if has_bands else "A bound without a band."),
+    )
+
+
+def plot_prefill(
+    deployments: Sequence[Deployment], *, prompt: Counts = (128, 32768), batch: float = 1, context: float = 0
+) -> "Sheet":
+    """Time to first token over the prompt, from the least to the greatest given, behind `context` cached tokens."""
+    from rooflinesim.analysis.prefill import prefill
+    from rooflinesim.plots.prefill import draw_prefill
+
+    prompts = _curve(prompt, "prompt")
+    behind = f" behind {context:,.0f} cached tokens" if context else ""
+    several = f" for {batch:,.0f} prompts at once" if batch > 1 else ""
+    return draw_prefill(
+        {
+            label: prefill(one, prompt=prompts, batch=float(batch), context=float(context))
+            for label, one in _labelled(deployments).items()
+        },
+        caption=_caption(deployments, f"One step{several}{behind}, no queueing.", _BAND),
     )
 
 
@@ -188,8 +207,8 @@ def plot_speculation(
     draft_length : chains to choose from, plain decoding beside them. [tokens]
     """
     from rooflinesim.analysis.speculation.acceptance import Acceptance
+    from rooflinesim.analysis.speculation.drafting import speculation_of
     from rooflinesim.analysis.speculation.speculate import SpeculateResult, speculate
-    from rooflinesim.api.drafting import speculation_of
     from rooflinesim.plots.speculation import draw_speculation, draw_speculations
 
     batches = _curve(batch, "batch")

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rooflinesim.analysis import prefill as prefill_analysis
+from rooflinesim.api import plots
 from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers, remarks
 from rooflinesim.report import decode as decode_report
 from rooflinesim.report.answer import Answer
@@ -34,4 +37,19 @@ def prefill(
     content = decode_report.prefill_content(result)
     views = [decode_report.prefill_view(asked, result)]
     inputs = {**grid(result), "prompt_tokens": listed(result.prompt)}
-    return answer("prefill", asked, paths, result, content, views, inputs, [*notes, *remarks(asked, result)])
+    return answer(
+        "prefill",
+        asked,
+        paths,
+        result,
+        content,
+        views,
+        inputs,
+        [*notes, *remarks(asked, result)],
+        draw=lambda: plots.plot_prefill(
+            [asked],
+            prompt=result.prompt if np.ptp(result.prompt) else (128, 32768),
+            batch=result.batch[0],
+            context=result.context[0],
+        ),
+    )

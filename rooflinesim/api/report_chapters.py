@@ -65,7 +65,7 @@ def field_of(scenario: Scenario) -> Field:
     ------
     RooflinesimError : with the reason of the last, if none can be.
     """
-    question, _ = step_question(dataclasses.replace(scenario, question=None))
+    question, _ = step_question(dataclasses.replace(scenario, question=None, speculation=None))
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, question)
     found: list[tuple[Deployment, float | None]] = []
@@ -161,8 +161,9 @@ def prefill_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
     """First tokens: how long a prompt takes on each deployment."""
     field = field_of(scenario)
     grid = field.grid
-    prompts, cached = [float(one) for one in grid.prompt], float(max(grid.context))
-    batch = float(min(grid.batch))
+    axes = grid.asked.axes
+    prompts, cached = [float(one) for one in axes["prompt"]], float(max(axes["context"]))
+    batch = float(min(axes["batch"]))
     points = curve(prompts, 128.0, 8192.0)
     longest = max(prompts)
     rows = [prefill(one, prompt=longest, batch=batch, context=cached) for one in field.deployments]

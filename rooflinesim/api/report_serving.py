@@ -9,6 +9,7 @@ from rooflinesim.analysis.capacity.energy import fleet_power
 from rooflinesim.analysis.explain import explain
 from rooflinesim.analysis.recommend import Cost, cost_of, hourly_price
 from rooflinesim.analysis.serving.arrivals import load_of
+from rooflinesim.analysis.serving.asked import load_at, policy_at
 from rooflinesim.analysis.serving.load import Drafts, Fleet, Load, Policy
 from rooflinesim.analysis.serving.steady import SteadyState, steady_state
 from rooflinesim.api.report_chapters import all_points, field_of
@@ -20,7 +21,8 @@ from rooflinesim.api.report_sections import (
     sensitivity_section,
     time_section,
 )
-from rooflinesim.api.serving import drafts_at, fleet_at, load_at, policy_at, serving_points, trace_of, traffic_of
+from rooflinesim.api.scenario_traffic import traffic_of
+from rooflinesim.api.serving import drafts_at, fleet_at, serving_points, trace_of
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.panels import Axis, Line, draw_lines
 from rooflinesim.report import served as report

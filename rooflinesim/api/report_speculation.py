@@ -7,7 +7,7 @@ import numpy as np
 
 from rooflinesim.analysis.explain import explain
 from rooflinesim.analysis.speculation.speculate import SpeculateResult
-from rooflinesim.api.drafted_scenarios import said, speculation_answer, speculation_points
+from rooflinesim.api.drafted_scenarios import speculation_answer
 from rooflinesim.api.report_chapters import all_points, field_of, target_of
 from rooflinesim.api.report_sections import (
     BATCH,
@@ -18,6 +18,7 @@ from rooflinesim.api.report_sections import (
     sensitivity_section,
     time_section,
 )
+from rooflinesim.api.scenario_drafting import said, speculation_points
 from rooflinesim.api.scenarios import DEFAULT_BATCHES, contexts
 from rooflinesim.plots.panels import Axis, Line, draw_lines
 from rooflinesim.report import text

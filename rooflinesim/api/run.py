@@ -10,8 +10,9 @@ from rooflinesim.analysis import memory as memory_analysis
 from rooflinesim.analysis.grid import Grid, chunk_columns, deployment_at, rejections, values_at
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api.answers import answer, resolved
-from rooflinesim.api.drafted_scenarios import speculation_answer, speculation_points
+from rooflinesim.api.drafted_scenarios import speculation_answer
 from rooflinesim.api.plan import plan_part
+from rooflinesim.api.scenario_drafting import speculation_points
 from rooflinesim.api.scenarios import contexts, grid_of, step_question
 from rooflinesim.api.serving import serving_answer, serving_points, simulation_answer
 from rooflinesim.config.scenarios import Named, named
@@ -206,9 +207,11 @@ def one_answer(scenario: Scenario, points: Sequence[Point], ask: Callable[[Deplo
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, "decode")
     if grid.deployments * len(points) > 1:
+        varying = [name for name in grid.varying if name not in ("batch", "context_tokens", "prompt_tokens")]
+        varying += [name for name in points[0] if len({point[name] for point in points}) > 1]
         raise DomainError(
-            f"{scenario.name}: names {grid.deployments * len(points):,} fleets ({axes_line(grid)}), but one is meant"
-            " here: give each axis one value, or use `run` with question: simulate"
+            f"{scenario.name}: names {grid.deployments * len(points):,} fleets, but one is meant here: give one value"
+            f" of {', '.join(varying)}, or use `run` with question: simulate"
         )
     asked = deployment_at(grid, 0)
     found = ask(asked, {**values_at(grid, 0), **points[0]})

@@ -5,46 +5,23 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from rooflinesim import config
 from rooflinesim.analysis.serving.arrivals import Requests, drawn_requests, faster, load_of
-from rooflinesim.analysis.serving.load import Drafts, Fleet, Load, Policy
+from rooflinesim.analysis.serving.asked import WAYS, drafts_of, fleet_of, load_at, policy_at
+from rooflinesim.analysis.serving.load import Drafts, Fleet, Load
 from rooflinesim.analysis.serving.simulation import simulate
 from rooflinesim.analysis.serving.steady import steady_state
 from rooflinesim.api.answers import answer
-from rooflinesim.api.drafted_scenarios import acceptance_said, drafting_said, speculation_points
-from rooflinesim.api.drafting import drafting_notes, speculation_of
+from rooflinesim.api.drafting import drafting_notes
+from rooflinesim.api.scenario_drafting import drafting_of, speculation_points
+from rooflinesim.api.scenario_traffic import prefill_hardware, traffic_of
 from rooflinesim.config.traces import load_trace
-from rooflinesim.errors import DomainError, UnsupportedError
+from rooflinesim.errors import UnsupportedError
 from rooflinesim.report import serving as report
 from rooflinesim.report.answer import Answer
 from rooflinesim.specs.deployment import Deployment
-from rooflinesim.specs.scenario import Scenario, Traffic
+from rooflinesim.specs.scenario import Scenario
 
 Point = Mapping[str, Any]
-
-WAYS = {
-    "tensor": "tensor_parallel",
-    "pipeline": "pipeline_parallel",
-    "expert": "expert_parallel",
-    "data": "data_parallel",
-}
-
-
-def traffic_of(scenario: Scenario) -> Traffic:
-    """The traffic of a scenario.
-
-    Raises
-    ------
-    DomainError : if it has none.
-    """
-    if scenario.traffic is None:
-        raise DomainError(
-            f"{scenario.name}: traffic: missing; write it like"
-            " traffic: {requests_per_s: 4, prompt_tokens: 1200, output_tokens: 300}"
-        )
-    return scenario.traffic
 
 
 def serving_points(scenario: Scenario) -> list[dict[str, Any]]:
@@ -80,36 +57,7 @@ def serving_points(scenario: Scenario) -> list[dict[str, Any]]:
 
 def fleet_at(decode: Deployment, scenario: Scenario, point: Point) -> Fleet:
     """The fleet of a point around its decode engine."""
-    asked = scenario.prefill
-    if asked is None:
-        return Fleet(decode=decode, replicas=point["replicas"])
-    hardware = decode.hardware if asked.hardware is None else config.load_hardware(asked.hardware)
-    ways = {field: point[f"prefill_{name}"] for name, field in WAYS.items()}
-    return Fleet(
-        decode=decode,
-        replicas=point["replicas"],
-        prefill=dataclasses.replace(decode, hardware=hardware, **ways),
-        prefill_replicas=point["prefill_replicas"],
-        transfer_bandwidth=asked.transfer_bandwidth,
-    )
-
-
-def policy_at(point: Point) -> Policy:
-    """The policy of a point."""
-    return Policy(batch_limit=point["batch_limit"], chunk_tokens=point["chunk_tokens"] or None)
-
-
-def load_at(traffic: Traffic, point: Point) -> Load:
-    """The load of a point, at all rates or numbers of users; a trace is read for it elsewhere."""
-    return Load(
-        requests_per_s=np.array(traffic.requests_per_s) if traffic.requests_per_s else None,
-        users=np.array(traffic.users, dtype=np.float64) if traffic.users else None,
-        prompt_tokens=point["prompt_tokens"],
-        output_tokens=point["output_tokens"],
-        cached_share=point["cached_share"],
-        prompt_spread=traffic.prompt_spread,
-        output_spread=traffic.output_spread,
-    )
+    return fleet_of(decode, scenario.prefill, prefill_hardware(scenario), point)
 
 
 def drafts_at(target: Deployment, scenario: Scenario, load: Load, point: Point) -> tuple[Drafts | None, list[str]]:
@@ -118,10 +66,9 @@ def drafts_at(target: Deployment, scenario: Scenario, load: Load, point: Point) 
     length = point.get("draft_length", 0)
     if asked is None or not length:
         return None, []
-    drafting = drafting_said(asked, target.model)
-    speculation = speculation_of(target, drafting, batch=8.0, context=load.mean_context, longest=length)
-    drafts = Drafts(speculation=speculation, acceptance=acceptance_said(asked, point), draft_length=length)
-    return drafts, drafting_notes(speculation, drafting)
+    drafting = drafting_of(asked, target.model)
+    drafts = drafts_of(target, drafting, asked, load, point)
+    return drafts, drafting_notes(drafts.speculation, drafting)
 
 
 def trace_of(scenario: Scenario, cached_share: float) -> Requests:

@@ -8,9 +8,10 @@ from rooflinesim.analysis.aims import GOALS, Aim, Goal, Situation
 from rooflinesim.analysis.solve import UNKNOWNS, Unknown
 from rooflinesim.analysis.solve import solve as analyse
 from rooflinesim.analysis.speculation.acceptance import Acceptance
+from rooflinesim.analysis.speculation.drafting import Drafting, speculation_of
 from rooflinesim.analysis.timing import aligned
 from rooflinesim.api.answers import Counts, answer, deployment, listed, numbers
-from rooflinesim.api.drafting import Drafting, drafting_notes, speculation_of
+from rooflinesim.api.drafting import drafting_notes
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.report import solve as report
 from rooflinesim.report.answer import Answer

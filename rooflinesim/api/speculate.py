@@ -10,6 +10,7 @@ from rooflinesim.analysis.residency import usable_memory
 from rooflinesim.analysis.speculation import plan as plans
 from rooflinesim.analysis.speculation.acceptance import Acceptance, survival
 from rooflinesim.analysis.speculation.agreement import Agreement, simulated_rounds
+from rooflinesim.analysis.speculation.drafting import Drafting, speculation_of
 from rooflinesim.analysis.speculation.explain import explain_round
 from rooflinesim.analysis.speculation.memory import DraftMemory, draft_memory
 from rooflinesim.analysis.speculation.methods import Speculation
@@ -21,7 +22,7 @@ from rooflinesim.analysis.timing import aligned
 from rooflinesim.api import plots
 from rooflinesim.api.answers import Counts, answer, deployment, grid, listed, numbers
 from rooflinesim.api.draft_trees import TreeSearch, deepest_level, options_of_tree, tree_of_text
-from rooflinesim.api.drafting import Drafting, drafting_notes, speculation_of
+from rooflinesim.api.drafting import drafting_notes
 from rooflinesim.errors import DomainError, UnitError
 from rooflinesim.report import speculate as report
 from rooflinesim.report import speculation_round as round_report

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rooflinesim.analysis.bands import kind_of
+from rooflinesim.analysis.requests import LOOPED
 from rooflinesim.api.calibrate import LeaveOut, RunData
 from rooflinesim.api.measured import known_hardware, known_stack
 from rooflinesim.config.files import parse_yaml, profile_folder, read_text
@@ -19,7 +20,7 @@ from rooflinesim.validation.stack_profiles import (
     engine_values,
     fitted_paths,
     stack_data,
-    waiting,
+    waiting_data,
 )
 
 OWN_BANDS = 20
@@ -34,7 +35,7 @@ def band_kinds(data: RunData) -> np.ndarray:
     return np.array(
         [
             "first_token"
-            if run.serving == "queued_first_token"
+            if run.serving in LOOPED
             else kind_of(one.deployment, is_single=run.batch <= 1, is_prompt=run.serving == "first_token")
             for one, run in zip(data.table.runs, data.runs, strict=True)
         ]
@@ -50,14 +51,14 @@ def stack_files(
     devices and of unknown engines come.
     """
     kinds, table, used = band_kinds(data), data.table, data.weights > 0
-    ratios = table.measured / table.predicted(fitted.logarithms(table.engines))
+    times = table.predicted(fitted.logarithms(table.engines))
+    times[data.looped], waitings = data.first_token_times(fitted, np.ones(used.size, dtype=bool))
+    ratios = table.measured / times
     left = {name: table.measured / predicted for name, predicted in transferred.items()}
     base = known_stack("generic")
-    prompt = table.prompt_time(fitted.logarithms(table.engines))
-    batch = np.array([run.batch for run in data.runs])
-    band_weights = np.where(kinds == "first_token", 1.0, data.weights)
-    queued = np.array([run.serving == "queued_first_token" for run in data.runs])
+    band_weights = np.where(data.queued, 1.0, data.weights)
     files: dict[str, dict[str, Any]] = {}
+    unknown_waits: dict[str, Any] = {}
     for engine in ("generic", *fitted.engines):
         is_class = engine == "generic"
         mine = np.ones(used.size, dtype=bool) if is_class else table.engines == engine
@@ -67,16 +68,13 @@ def stack_files(
         numbers = stack_data(class_values(fitted) if is_class else engine_values(fitted, engine), base)
         count = int((mine & used).sum())
         whole = _over(whole, numbers)
-        if (mine & queued).sum() >= OWN_BANDS:
-            waited = mine & queued
-            constants = waiting(batch[waited], table.measured[waited], prompt[waited])
-            whole = _over(whole, constants)
-            others = constants["waiting_prompts"] + constants["waiting_share"] * (batch[waited] - 1.0)
-            for found in (ratios, *left.values()):
-                found[waited] = table.measured[waited] / (prompt[waited] * (1.0 + others))
+        if engine in waitings:
+            whole = _over(whole, waiting_data(waitings[engine], int((mine & data.queued).sum()), source))
         if is_class:
             if "engine" in left:
                 whole["bands"] = bands(left["engine"], kinds, band_weights, "of engines left out of the fit")
+                # Engines without first tokens of their own wait as unknown ones do.
+                unknown_waits = {name: one for name, one in whole["bands"].items() if name == "first_token"}
         else:
             whole["source"] = f"{count} published runs of {engine} ({source}); {_leaves(numbers)} constants differ"
             whole["fitted_on"] = sorted(
@@ -89,6 +87,8 @@ def stack_files(
             if "gpu" in left:
                 weights = np.where(mine, band_weights, 0.0) if count >= OWN_TRANSFER_BANDS else band_weights
                 other = bands(left["gpu"], kinds, weights, "of devices left out of the fit")
+                if engine not in waitings:
+                    other = {**other, **unknown_waits}
                 whole["transfer_bands"] = enclosing(other, whole.get("bands", {}))
         files[engine] = whole
     return files

@@ -22,9 +22,9 @@ from rooflinesim.analysis.grid import (
     rejections,
 )
 from rooflinesim.analysis.selection import best
-from rooflinesim.analysis.sweep import CHUNK_POINTS, Sweep, axes_line, chunk, row_count, rows_between, sweep_of
+from rooflinesim.analysis.sweep import Sweep, axes_line, chunk, row_count, rows_between, sweep_of
 from rooflinesim.api import scheduling
-from rooflinesim.api.scenarios import grid_of, step_question
+from rooflinesim.api.scenarios import grid_of, grid_question
 from rooflinesim.config.scenarios import named
 from rooflinesim.errors import DomainError, FileError
 from rooflinesim.nouns import Noun
@@ -35,7 +35,8 @@ from rooflinesim.report.sweep_file import SweepFile
 from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import format_quantity
 
-SAMPLE_POINTS = 8192
+SAMPLES_PER_CHUNK = 16
+"""Samples that are as large as one chunk together."""
 SAMPLES = 3
 POOL_CHUNKS = 3
 """Chunks from which on starting worker processes takes less time than it saves."""
@@ -118,7 +119,7 @@ def sweep_plan(
     by: str | None = None,
     fields: Sequence[str] | None = None,
     scheduler: str | None = None,
-    chunk_points: int = CHUNK_POINTS,
+    chunk_points: int | None = None,
 ) -> SweepPlan:
     """What a sweep will make, checked as far as can be before the first chunk.
 
@@ -131,7 +132,7 @@ def sweep_plan(
         raise FileError(f"{output}: this is a directory; name a file")
     if not output.absolute().parent.is_dir():
         raise FileError(f"{output}: there is no folder {output.absolute().parent}; make it, or name another file")
-    question, notes = step_question(scenario)
+    question, notes = grid_question(scenario)
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, question)
     asked = sweep_of(
@@ -161,15 +162,15 @@ def sweep_plan(
 def _sample(asked: Sweep, form: RowFormat) -> tuple[Chunk | None, float | None]:
     """The first rows of the first deployment that can be, unfiltered, and about what the whole grid takes [s]."""
     plain = dataclasses.replace(asked, admits=None, top=None, by=None)
-    each = asked.grid.points_each
+    each, size = asked.grid.points_each, asked.grid.asked.chunk_points // SAMPLES_PER_CHUNK
     for place in range(min(asked.grid.deployments, 100)):
         first = place * each
-        found = rows_between(plain, first, first + min(each, SAMPLE_POINTS))
+        found = rows_between(plain, first, first + min(each, size))
         if row_count(found):
             times = []
             for _ in range(SAMPLES):
                 start = time.perf_counter()
-                encoded(rows_between(plain, first, first + min(each, SAMPLE_POINTS)).columns, form)
+                encoded(rows_between(plain, first, first + min(each, size)).columns, form)
                 times.append(time.perf_counter() - start)
             return found, min(times) * asked.grid.points / row_count(found)
     return None, None
@@ -211,7 +212,7 @@ def _manifest(
         "schema": "rooflinesim/sweep/1",
         "version": __version__,
         "scenario": scenario.name,
-        "question": asked.grid.question,
+        "question": asked.grid.asked.question,
         "inputs_hash": hashlib.sha256(repr(asked).encode()).hexdigest(),
         "paths": dict(paths),
         "axes": {name: {"values": len(values)} | _ends(values) for name, values in asked.grid.varying.items()},

@@ -9,9 +9,10 @@ import numpy as np
 
 from rooflinesim import __version__
 from rooflinesim.analysis.comparison import Comparison, Skipped, joined, reasons, sampled, scores
-from rooflinesim.api.measured import compared
+from rooflinesim.api.measured import compared, model_name
 from rooflinesim.api.measured_kernels import compared_kernels
 from rooflinesim.api.measured_speculation import compared_speculation
+from rooflinesim.api.served_throughput import with_throughput
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.report import validation as report
 from rooflinesim.report.answer import Answer
@@ -107,7 +108,8 @@ def compared_table(table: Table, *, limit: int | None = None, stack: Stack | Non
         case "deployments":
             found = _of_runs(*measured_runs(table), limit=limit, stack=stack)
         case "serving":
-            found = _of_runs(*serving_runs(table), limit=limit, stack=stack)
+            runs, bad = serving_runs(table, model_name)
+            found = with_throughput(_of_runs(runs, bad, limit=limit, stack=stack), runs)
         case "own":
             found = own_comparison(table, limit)
         case "speculation":

@@ -351,6 +351,24 @@ def one_share(text: str, option: str) -> float:
     return value
 
 
+def one_duration(text: str, option: str) -> float:
+    """A time in seconds, written like 60s, 3m or 1h.
+
+    Raises
+    ------
+    UnitError : that names the option.
+    """
+    import re
+
+    from rooflinesim.errors import UnitError
+
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)\s*", text)
+    value = float(match[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[match[2]] if match else 0.0
+    if not 0.0 < value <= 86400.0:
+        raise UnitError(f"{option}: {text!r} is no time of at most a day; write it like 60s, 3m or 10m")
+    return value
+
+
 def one_price(text: str) -> float:
     """Price of one device [USD/h], written with or without its unit.
 

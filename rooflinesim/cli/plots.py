@@ -12,7 +12,7 @@ from rooflinesim.cli.output import say
 
 if TYPE_CHECKING:
     from rooflinesim.analysis.comparison import Comparison
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.plots.canvas import FigureFormat, Sheet
     from rooflinesim.specs.deployment import Deployment
 
@@ -22,6 +22,7 @@ class FigureKind(StrEnum):
 
     roofline = "roofline"
     latency = "latency"
+    prefill = "prefill"
     crossover = "crossover"
     breakdown = "breakdown"
     memory = "memory"
@@ -56,6 +57,9 @@ def plot(
     context: Annotated[
         str | None,
         typer.Option("--context", metavar="RANGE", help="Tokens cached per sequence; crossover draws over a range."),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="RANGE", help="New tokens of a prefill, drawn between the ends.")
     ] = None,
     weights: options.Weights = None,
     kv: options.Kv = None,
@@ -95,7 +99,7 @@ def plot(
         rest: dict[str, Any] = {"weights": weights, "kv": kv, "pp": pp, "ep": ep, "dp": dp}
         splits, notes = _splits(names, gpu, stack, memory, routing, ranks, is_open=is_open, **rest)
         asked = [one for case in splits for one in case]
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = _prompts(kind, prompt)
         if kind is FigureKind.speculation:
             keeps = {"kind": acceptance_kind.value, "measured_length": acceptance_at, "decay": decay}
             more = _drafts(acceptance, keeps, draft_length)
@@ -160,7 +164,7 @@ def _figure(
         raise UnitError("--batch: crossover looks for the batch; give --context, the range that it is drawn over")
     if batch is not None:
         given["batch"] = options.whole_range(batch, "--batch", minimum=1)
-        if kind is FigureKind.memory:
+        if kind in (FigureKind.memory, FigureKind.prefill):
             given["batch"] = options.one_count(batch, "--batch")
     if context is not None:
         if kind in (FigureKind.crossover, FigureKind.latency):
@@ -175,6 +179,8 @@ def _figure(
             return plots.plot_roofline(asked, **given)
         case FigureKind.latency:
             return plots.plot_latency(asked, **given)
+        case FigureKind.prefill:
+            return plots.plot_prefill(asked, **given)
         case FigureKind.crossover:
             return plots.plot_crossover(asked, **given)
         case FigureKind.breakdown:
@@ -185,11 +191,22 @@ def _figure(
             return plots.plot_memory(asked, **given)
 
 
+def _prompts(kind: FigureKind, prompt: str | None) -> dict[str, Any]:
+    """Prompts of a prefill; a mistake for what is drawn of decoding."""
+    from rooflinesim.errors import UnitError
+
+    if prompt is None:
+        return {}
+    if kind is not FigureKind.prefill:
+        raise UnitError(f"--prompt: {kind.value} draws decoding; give --context, or draw prefill")
+    return {"prompt": options.whole_range(prompt, "--prompt", minimum=1)}
+
+
 def _drafting(
     asked: list["Deployment"], method: str, draft: str | None, ranks: int | None, cost: str | None
 ) -> "Drafting":
     """How tokens are drafted, by one draft for all targets."""
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.cli.speculation import draft_of
     from rooflinesim.errors import UnsupportedError
 

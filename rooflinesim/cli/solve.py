@@ -118,7 +118,7 @@ def solve(
 def _drafting(
     method: str, draft: str | None, ranks: int | None, weights: str | None, cost: str | None, hits: float, model: Any
 ) -> Any:
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
 
     ratio, time = options.ratio_or_time(cost, "--draft-cost")
     return Drafting(

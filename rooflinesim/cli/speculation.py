@@ -57,7 +57,7 @@ def speculate(
             " length-with-bonus"
         )
     asked = asked_about(model, gpu, stack, memory, routing, weights=weights, kv=kv, tp=tp)
-    from rooflinesim.api.drafting import Drafting
+    from rooflinesim.analysis.speculation.drafting import Drafting
     from rooflinesim.api.speculate import acceptance_of_text
     from rooflinesim.api.speculate import speculate as ask
 

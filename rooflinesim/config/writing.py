@@ -1,9 +1,12 @@
 """Profiles as YAML text."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
+
+from rooflinesim.units import EXAMPLES, format_quantity
 
 
 class _Dumper(yaml.SafeDumper):
@@ -36,3 +39,34 @@ def profile_text(data: Mapping[str, Any]) -> str:
     clean = [line.removesuffix("...").strip() for line in lines]
     body = yaml.dump(rest, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True) if rest else ""
     return "\n".join(clean) + "\n" + body
+
+
+DIGITS = 6
+"""Significant digits of the numbers that are written."""
+
+
+def plain_data(noun: Any) -> dict[str, Any]:
+    """Plain data of a described noun as its file has it: quantities with their units, defaults left out."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(noun):
+        value = getattr(noun, field.name)
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING or value != default:
+            found[field.name] = _plain(value, field.metadata.get("unit", ""))
+    return found
+
+
+def _plain(value: Any, unit: str) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain_data(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(inner, unit) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(inner, unit) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    if unit in EXAMPLES:
+        return format_quantity(float(value), unit, DIGITS)
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")

@@ -16,6 +16,7 @@ from rooflinesim.specs.expert_law import ExpertLaw
 from rooflinesim.specs.formats import NumberFormat
 from rooflinesim.specs.gemm_law import GemmLaw, QuantizationLaw
 from rooflinesim.specs.hardware import Calibration, Hardware, math_format
+from rooflinesim.specs.measured_kernels import MeasuredKernels
 from rooflinesim.specs.stack import IsolatedKernels, KernelLaw, Stack
 from rooflinesim.workload.step import Array
 
@@ -60,6 +61,7 @@ class Machine(Noun):
     link_bandwidth: Array
     network_bandwidth: float = NETWORK.bandwidth
     host_devices: int = 1
+    measured: Mapping[str, MeasuredKernels] = dataclasses.field(default_factory=dict)
     flop_scale: Array = 1.0
 
     def gemm_law(self, form: NumberFormat) -> GemmLaw:
@@ -153,11 +155,18 @@ def _machine(hardware: Hardware, stack: Stack, devices: int, own: IsolatedKernel
         expert_formats=own.expert_formats,
         recurrent=stack.recurrent,
         elementwise=stack.elementwise,
-        collectives=collectives_of(stack, own, link.name if link else ""),
+        collectives=measured.collectives or collectives_of(stack, own, link.name if link else ""),
         network=stack.collectives.get("network", stack.collectives["default"]),
         link_bandwidth=link.bandwidth if link else 1.0,
         host_devices=reach_of(hardware),
+        measured=measured_kernels(hardware, stack),
     )
+
+
+def measured_kernels(hardware: Hardware, stack: Stack) -> Mapping[str, MeasuredKernels]:
+    """Kernels that were measured on a device, by number format; none where the stack runs others."""
+    measured = hardware.calibration if stack.uses_calibration and stack.runs_measured_kernels else None
+    return measured.kernels if measured else {}
 
 
 def _quantization_at_clock(
@@ -228,3 +237,42 @@ def on_chip_bandwidth(hardware: Hardware, stack: Stack) -> float | None:
             return None
         stated = hardware.cores * hardware.clock_rate * stack.on_chip_bandwidth_per_core_clock
     return max(stated * stack.on_chip_efficiency, hardware.memory_bandwidth * memory_efficiency(hardware, stack))
+
+
+def bandwidth_at(reached: Array, machine: Machine, on_chip: Array) -> Array:
+    """Bandwidth of bytes of which a share is served on chip [B/s]."""
+    if machine.on_chip_bandwidth is None or not np.any(on_chip):
+        return reached
+    inside = np.maximum(machine.on_chip_bandwidth, reached)
+    return 1.0 / ((1.0 - on_chip) / reached + on_chip / inside)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Software(Noun):
+    """What the software adds to a step: per operation that the host launches, per layer and sequence, and once [s]."""
+
+    launch_time: float
+    layer_time: float
+    sequence_time: float
+    step_time: float
+
+
+def software_of(deployment: Deployment) -> Software:
+    """What the software adds to a step: as measured with the device's kernels, else the stack's constants."""
+    stack = deployment.stack
+    is_eager = stack.launch == "eager"
+    measured = deployment.hardware.calibration
+    if measured is None or not measured_kernels(deployment.hardware, stack):
+        launch = stack.launch_time if is_eager else 0.0
+        return Software(
+            launch_time=launch,
+            layer_time=stack.layer_time,
+            sequence_time=stack.sequence_time,
+            step_time=stack.step_time,
+        )
+    return Software(
+        launch_time=measured.launch_time if is_eager else 0.0,
+        layer_time=0.0,
+        sequence_time=0.0,
+        step_time=0.0 if is_eager else measured.graph_time,
+    )

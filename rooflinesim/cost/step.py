@@ -9,7 +9,8 @@ from rooflinesim.cost.all_reduce import all_reduce_law_time, all_to_all_law_time
 from rooflinesim.cost.attention import attention_time
 from rooflinesim.cost.experts import expert_time
 from rooflinesim.cost.gemm import gemm_time, quantization_time
-from rooflinesim.cost.machine import ON_CHIP_MARGIN, Machine
+from rooflinesim.cost.machine import ON_CHIP_MARGIN, Machine, bandwidth_at, software_of
+from rooflinesim.cost.measured import measured_time
 from rooflinesim.cost.roofline import compute_time, host_bound_time, memory_time, smooth_maximum
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
@@ -61,23 +62,25 @@ def working_set_share(working_set: Array, machine: Machine) -> Array:
     return on_chip_share(working_set, machine)
 
 
-def bandwidth_at(reached: Array, machine: Machine, on_chip: Array) -> Array:
-    """Bandwidth of bytes of which a share is served on chip [B/s]."""
-    if machine.on_chip_bandwidth is None or not np.any(on_chip):
-        return reached
-    inside = np.maximum(machine.on_chip_bandwidth, reached)
-    return 1.0 / ((1.0 - on_chip) / reached + on_chip / inside)
-
-
 def op_cost(op: Op, machine: Machine, on_chip: Array = 0.0) -> Cost:
     """Time of one operation on one device, once [s].
 
-    The law follows from the operation's kind and shape; bytes on chip move at the on-chip bandwidth. Overhead is what
-    a law adds to the larger of its two roofs.
+    The law follows from the operation's kind and shape, unless its kernel was measured; bytes on chip
+    move at the on-chip bandwidth. Overhead is what a law adds to the larger of its two roofs.
     """
     if op.kind in ("all_reduce", "all_gather", "all_to_all"):
         time = collective_time(op, machine)
         return Cost(time=time, memory_time=0.0, compute_time=0.0, network_time=time, overhead_time=0.0)
+    measured = measured_time(op, machine, on_chip)
+    if measured is not None:
+        largest = np.maximum(measured.memory_time, measured.compute_time)
+        return Cost(
+            time=measured.time,
+            memory_time=measured.memory_time,
+            compute_time=measured.compute_time,
+            network_time=0.0,
+            overhead_time=measured.time - largest,
+        )
     bandwidth = bandwidth_at(machine.bandwidth, machine, on_chip)
     memory = memory_time(op.memory_bytes, bandwidth)
     compute: Array = 0.0
@@ -257,8 +260,8 @@ def summed_cost(ops: Iterable[Op], machine: Machine, on_chip: Array) -> Cost:
 
 def with_software(total: Cost, kernels: float, deployment: Deployment, step: Step) -> Cost:
     """Cost of a step whose operations take `total`, or what launching them takes, and the software's own times [s]."""
-    stack = deployment.stack
-    launched = host_bound_time(total.time, kernels, stack.launch_time) if stack.launch == "eager" else total.time
+    own = software_of(deployment)
+    launched = host_bound_time(total.time, kernels, own.launch_time)
     software = software_time(deployment, step)
     return dataclasses.replace(
         total, time=launched + software, overhead_time=total.overhead_time + (launched - total.time) + software
@@ -268,6 +271,7 @@ def with_software(total: Cost, kernels: float, deployment: Deployment, step: Ste
 def software_time(deployment: Deployment, step: Step) -> Array:
     """What the software adds to a step: per step, layer, stage, and sequence of a data-parallel group [s]."""
     stack = deployment.stack
+    own = software_of(deployment)
     stages = stack.stage_time * (deployment.pipeline_parallel - 1)
-    fixed = stack.step_time + stack.layer_time * deployment.model.layer_count + stages
-    return fixed + stack.sequence_time * step.batch / deployment.data_parallel
+    fixed = own.step_time + own.layer_time * deployment.model.layer_count + stages
+    return fixed + own.sequence_time * step.batch / deployment.data_parallel

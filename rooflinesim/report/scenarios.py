@@ -82,7 +82,7 @@ def _row(column: Labels | np.ndarray, place: int) -> Labels | np.ndarray:
 
 def step_view(name: str, grid: Grid, columns: Columns, first: Deployment) -> View:
     """Table of steps: the axes that vary, times, rates and what binds."""
-    is_decode = grid.question == "decode"
+    is_decode = grid.asked.question == "decode"
     plain = step_columns(columns)
     axes = [axis for axis in plain if axis in grid.varying or axis == "batch"]
     length = "context_tokens" if is_decode else "prompt_tokens"

@@ -8,7 +8,10 @@ from typing import Literal
 from rooflinesim import units
 from rooflinesim.errors import DomainError, UnsupportedError
 from rooflinesim.nouns import Noun
+from rooflinesim.specs.collective_law import CollectiveLaw
 from rooflinesim.specs.formats import MATH_FORMATS, NumberFormat
+from rooflinesim.specs.measured_kernels import MeasuredKernels
+from rooflinesim.specs.stack import Band
 from rooflinesim.units import quantity
 
 MemoryClass = Literal["HBM", "GDDR", "LPDDR", "Apple", "DDR", "SRAM"]
@@ -47,8 +50,45 @@ class Link(Noun):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Interval(Noun):
+    """Where a measured constant lies in 95 of 100 repetitions, in its own SI unit."""
+
+    low: float = quantity("1")
+    high: float = quantity("1")
+
+    def __post_init__(self) -> None:
+        units.check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Measurement(Noun):
+    """How a device was measured: on what, with what, when, and how quiet it was.
+
+    `spread` is the median, over kernels, of the interquartile range of samples over their median.
+    """
+
+    device: str
+    software: str
+    clock: str
+    date: str
+    threads: int = quantity("1", default=1, minimum=1)
+    rounds: int = quantity("1", minimum=1)
+    spread: float = quantity("1")
+    verdict: str
+
+    def __post_init__(self) -> None:
+        units.check(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Calibration(Noun):
-    """What was measured on a device; each value replaces the software stack's class constant."""
+    """What was measured on a device; each value replaces the software stack's class constant.
+
+    `kernels` holds kernels by number format, which stacks use that run them; those take `launch_time` of the host for
+    each operation that they launch one by one and `graph_time` for a step that is launched whole, and nothing else
+    beside the operations. `collectives` are those among the devices of one machine. `bands` are those of steps whose
+    kernels are all measured.
+    """
 
     source: str
     memory_efficiency: float | None = quantity("1", default=None, positive=True, maximum=1.0)
@@ -56,6 +96,13 @@ class Calibration(Noun):
     kernel_time: float | None = quantity("s", default=None)
     exposed_share: float | None = quantity("1", default=None, maximum=1.0)
     on_chip_bandwidth: float | None = quantity("B/s", default=None, positive=True)
+    kernels: Mapping[str, MeasuredKernels] = dataclasses.field(default_factory=dict)
+    launch_time: float = quantity("s", default=0.0)
+    graph_time: float = quantity("s", default=0.0)
+    collectives: CollectiveLaw | None = None
+    bands: Mapping[str, Band] = dataclasses.field(default_factory=dict)
+    measurement: Measurement | None = None
+    intervals: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         units.check(self)

@@ -77,12 +77,14 @@ class Stack(Noun):
     `quantization` kernel per product. `gemm_flop_efficiency` maps a math format to the share of its dense rate that
     good large products reach, `flop_share` is what the stack's reach of that. `launch` eager makes the host a
     floor: `launch_time` per kernel. `uses_calibration` lets a device's measured values replace these constants,
-    `uses_cores` lets work divide unevenly over a device's cores.
+    `runs_measured_kernels` its measured kernels too, which are those of plain PyTorch; `uses_cores` lets work divide
+    unevenly over a device's cores.
 
     `step_time` is added to every step, `sequence_time` for every sequence, `layer_time` for every layer and
     `stage_time` for every stage of a pipeline after the first. A prompt takes 1 / `prompt_efficiency` of what its
-    operations do; in a closed loop of b requests its first token waits for `waiting_prompts` + `waiting_share` (b - 1)
-    others. With `shards_head` false every tensor-parallel device computes the whole output head. `routing`
+    operations do. In a closed loop of b requests its first token comes `admission_time` later (reading, tokenising
+    and scheduling the request, streaming the token) and waits for the prompts of `waiting_share` (b - 1) others.
+    With `shards_head` false every tensor-parallel device computes the whole output head. `routing`
     is how the tokens of its workloads choose experts. `isolated_kernels` holds kernels by architecture tag, such as
     sm_90, and `collectives` constants by kind of link.
 
@@ -127,13 +129,14 @@ class Stack(Noun):
     layer_time: float = quantity("s", default=0.0)
     stage_time: float = quantity("s", default=0.0)
     prompt_efficiency: float = quantity("1", default=1.0, positive=True, maximum=2.0)
-    waiting_prompts: float = quantity("1", default=0.0)
+    admission_time: float = quantity("s", default=0.0)
     waiting_share: float = quantity("1", default=0.0, maximum=1.0)
     shards_head: bool = True
     memory_utilization: float = quantity("1", positive=True, maximum=1.0)
     cache_block: int = quantity("tokens", default=1, minimum=1)
     has_rolling_window_cache: bool = True
     uses_calibration: bool = True
+    runs_measured_kernels: bool = False
     uses_cores: bool = True
     routing: Routing = UNIFORM
     speculation: SpeculationLaw = SpeculationLaw()

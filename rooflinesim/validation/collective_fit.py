@@ -1,15 +1,11 @@
 """Constants of collectives from measured times: one set per library, link and GPU generation."""
 
-import csv
 import dataclasses
-import gzip
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rooflinesim.cost.all_reduce import all_reduce_law_time, all_to_all_law_time, gather_law_time
-from rooflinesim.errors import UnsupportedError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.collective_law import CollectiveLaw, Exchange
 from rooflinesim.validation.fitting import Fit, Parameter, fit
@@ -43,29 +39,6 @@ class CollectiveRows(Noun):
     message_bytes: np.ndarray
     bandwidth: np.ndarray
     time: np.ndarray
-
-
-def read_collectives(
-    path: Path, bandwidths: Mapping[str, float], keep: Callable[[Mapping[str, str]], bool]
-) -> CollectiveRows:
-    """Rows of a table of aiconfigurator that pass a test; eagerly launched ones are left out.
-
-    `bandwidths` maps the GPUs to keep to their link's bandwidth in one direction [B/s].
-    """
-    with gzip.open(path, "rt", newline="") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if row["gpu"] in bandwidths and not row["kernel"].endswith("_eager") and keep(row)
-        ]
-    if not rows:
-        raise UnsupportedError(f"{path.name} has no row of that kind; ask for another library or operation")
-    return CollectiveRows(
-        ranks=np.array([float(row["num_gpus"]) for row in rows]),
-        message_bytes=np.array([float(row["message_bytes"]) for row in rows]),
-        bandwidth=np.array([bandwidths[row["gpu"]] for row in rows]),
-        time=np.array([1e-6 * float(row["latency_us"]) for row in rows]),
-    )
 
 
 def law_of(

@@ -55,6 +55,7 @@ def fit(
     *,
     weights: np.ndarray | None = None,
     noise: float = NOISE,
+    begin: Mapping[str, float] | None = None,
 ) -> Fit:
     r"""Constants that bring predicted times closest to measured ones.
 
@@ -68,6 +69,7 @@ def fit(
     measured : times. [s] > 0, shape (rows,)
     weights : of rows. [1] shape (rows,)
     noise : s, the relative error beyond which a row pulls linearly. [1]
+    begin : constants that the search begins with, where they are near; None begins with the starts
 
     Raises
     ------
@@ -82,6 +84,7 @@ def fit(
     root_weights = 1.0 if weights is None else np.sqrt(weights)
     names = [parameter.name for parameter in parameters]
     start = np.log([parameter.start for parameter in parameters])
+    first = start if begin is None else np.log([begin[name] for name in names])
     low = np.log([parameter.low for parameter in parameters])
     high = np.log([parameter.high for parameter in parameters])
     widths = np.array([np.inf if parameter.prior is None else parameter.prior for parameter in parameters])
@@ -92,7 +95,7 @@ def fit(
         return np.concatenate([data, ((logarithms - start) / widths)[np.isfinite(widths)]])
 
     solution = optimize.least_squares(
-        residuals, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), x_scale=0.1, diff_step=1e-4
+        residuals, np.clip(first, low + 1e-6, high - 1e-6), bounds=(low, high), x_scale=0.1, diff_step=1e-4
     )
     values = dict(zip(names, map(float, np.exp(solution.x)), strict=True))
     errors = _standard_errors(solution.jac, solution.fun, names)

@@ -34,7 +34,7 @@ def own_comparison(table: Table, limit: int | None = None) -> Comparison:
         predicted=column("predicted"),
         low=column("low"),
         high=column("high"),
-        roofline=np.full(len(kept), np.nan),
+        roofline=np.array([number(row.get("roofline")) or np.nan for row in kept], dtype=np.float64),
         labels={
             **{name: np.array([row[name] for row in kept], dtype=object) for name in names},
             "regime": np.array([row["group"] for row in kept], dtype=object),

@@ -248,7 +248,9 @@ def _serving(row: Mapping[str, str], layout: Layout, prompt: float, output: floa
     if row["metric"] == "ttft_ms":
         if not prompt:
             raise UnsupportedError("a time to first token without a prompt length")
-        return "queued_first_token" if row["kind"] == "serving" else "first_token"
+        if row["kind"] != "serving":
+            return "first_token"
+        return "disaggregated_first_token" if layout.is_disaggregated else "queued_first_token"
     words = f"{row['source']} {row.get('notes', '')}".lower()
     says_inside = re.search(r"includes? prefill|prefill (is )?(included|inside)|end-to-end", words)
     is_pure = re.search(r"no prefill|pure decode", words)

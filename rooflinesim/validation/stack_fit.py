@@ -146,10 +146,10 @@ class RunTable:
             found[:, index] = (np.log(self._total(moved, again)) - base) / NUDGE
         return found
 
-    def prompt_time(self, logarithms: np.ndarray) -> np.ndarray:
+    def prompt_time(self, logarithms: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         """Time of one prompt of each run that has one, alone; nan for others [s]."""
         value = _values(logarithms)
-        times = [self._group_time(group, value, None) for group in self.groups]
+        times = [self._group_time(group, value, known) for group in self.groups]
         _, prompt = summed(self.groups, times, len(self.runs))
         passes = np.where(self.passes[1] > 0, self.passes[1], np.nan)
         software = value["step_time"] + self.layer_time * self.layers + value["stage_time"] * self.stages

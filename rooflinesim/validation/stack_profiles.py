@@ -10,6 +10,7 @@ from rooflinesim.nouns import Noun
 from rooflinesim.specs.stack import Stack
 from rooflinesim.units import format_quantity
 from rooflinesim.validation.stack_fit import NAMES, PARAMETERS, StackFit
+from rooflinesim.validation.waiting_fit import Waiting
 
 FEWEST_ROWS = 5
 """Rows below which an engine's own value of a constant is not trusted: the class value stays."""
@@ -148,23 +149,19 @@ def fitted_paths() -> tuple[tuple[str, ...], ...]:
         "collectives.rank_latency": (("collectives", "default", "one_shot", "rank_latency"),),
     }
     paths = [path for name in NAMES for path in moved.get(name, (tuple(name.split(".")),))]
-    return (*paths, ("waiting_prompts",), ("waiting_share",))
+    waits = ("admission_time", "waiting_share")
+    return (*paths, *((name,) for name in waits), *((under, name) for under in ("sources", "kinds") for name in waits))
 
 
-def waiting(batch: np.ndarray, measured: np.ndarray, prompt: np.ndarray) -> dict[str, Any]:
-    r"""Prompts that a first token waits for in a closed loop, :math:`a + s (b - 1)`, by least absolute deviations.
-
-    Parameters
-    ----------
-    batch : b, requests in the loop. [1] shape (runs,)
-    measured : time to the first token. [s]
-    prompt : time of one prompt alone. [s]
-    """
-    constants, shares = np.meshgrid(np.linspace(0.0, 8.0, 81), np.geomspace(0.01, 1.0, 81), indexing="ij")
-    others = constants[..., None] + shares[..., None] * np.maximum(batch - 1.0, 0.0)
-    apart = np.abs(np.log(prompt * (1.0 + others) / measured)).mean(axis=-1)
-    best = np.unravel_index(int(apart.argmin()), apart.shape)
-    return {"waiting_prompts": _rounded(constants[best]), "waiting_share": _rounded(shares[best])}
+def waiting_data(waiting: Waiting, runs: int, source: str) -> dict[str, Any]:
+    """Keys of a stack file for what first tokens wait for, and where they come from."""
+    where = f"least absolute deviations of {runs} first tokens of closed loops ({source})"
+    return {
+        "admission_time": format_quantity(waiting.admission_time, "s", 3),
+        "waiting_share": float(f"{waiting.share:.3g}"),
+        "sources": {"admission_time": where, "waiting_share": where},
+        "kinds": {"admission_time": "fitted", "waiting_share": "fitted"},
+    }
 
 
 def weighted_quantiles(values: np.ndarray, weights: np.ndarray, shares: Sequence[float]) -> np.ndarray:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import difflib
 import gzip
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -119,6 +120,8 @@ def read_table(path: Path) -> Table:
     ------
     FileError : if the file cannot be read or fits no kind.
     """
+    if path.name.removesuffix(".gz").endswith(".json"):
+        return _run_table(path)
     columns = header_of(path)
     kind = kind_of_columns(columns, path.name)
     lines = csv.reader(open_text(path))
@@ -146,6 +149,29 @@ def read_table(path: Path) -> Table:
     known = set(COLUMNS[kind]) | {"year", "notes"}
     unknown = tuple(name for name in columns if name not in known) if kind == "deployments" else ()
     return Table(kind=kind, path=path, rows=tuple(rows), skipped=tuple(skipped), unknown_columns=unknown)
+
+
+def _run_table(path: Path) -> Table:
+    """Rows of a run that `validate -o` wrote as JSON, as text like those of a CSV file."""
+    try:
+        content = json.loads("".join(open_text(path)))
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path}: not readable as JSON: {str(error)[:80]}; give what validate -o wrote") from None
+    rows = content.get("rows") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise FileError(f"{path}: holds no rows of a run; give what validate -o wrote")
+    kind = kind_of_columns(tuple(rows[0]), path.name)
+    skipped = content.get("skipped")
+    return Table(
+        kind=kind,
+        path=path,
+        rows=tuple({str(key): "" if value is None else str(value) for key, value in row.items()} for row in rows),
+        skipped=tuple(
+            Skipped(id=str(one.get("id", "-")), reason=str(one.get("reason", "-")))
+            for one in (skipped if isinstance(skipped, list) else ())
+            if isinstance(one, dict)
+        ),
+    )
 
 
 def number(text: str | None) -> float | None:

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from rooflinesim.cli.app import run
 
-KINDS = ("roofline", "latency", "crossover", "breakdown", "memory", "pareto")
+KINDS = ("roofline", "latency", "prefill", "crossover", "breakdown", "memory", "pareto")
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 MODELS = {"dense": "llama3-8b", "mixture of experts": "qwen3-30b-a3b", "latent attention": "deepseek-v2-lite"}
 
@@ -110,6 +110,8 @@ MISTAKES = [
     (["latency", "llama3-8b", "--gpu", "h100", "-o", "no/such/folder/a.svg"], "cannot be written"),
     (["latency", "llama3-8b", "--gpu", "h100"], "Missing option '--output'"),
     (["latency", "llama3-8b", "-o", "a.svg"], "--gpu is missing"),
+    (["latency", "llama3-8b", "--gpu", "h100", "--prompt", "1:8", "-o", "a.svg"], "--prompt: latency draws decoding"),
+    (["prefill", "llama3-8b", "--gpu", "h100", "--prompt", "64", "-o", "a.svg"], "a curve needs at least two values"),
     (["latency", "llama3-8b", "--gpu", ",", "-o", "a.svg"], "--gpu is missing"),
     (["pie", "llama3-8b", "--gpu", "h100", "-o", "a.svg"], "'pie' is not one of"),
     (["latency", "llama3-8b", "--gpu", "h100", "--batch", "8", "-o", "a.svg"], "a curve needs at least two values"),
@@ -172,6 +174,7 @@ def test_answers_draw_themselves():
     answers = {
         rs.decode(batch=[1, 8, 64], context=2048, **asked): "Latency and throughput of decoding",
         rs.decode(batch=8, context=2048, **asked): "Latency and throughput of decoding",
+        rs.prefill(prompt=512, **asked): "Time to first token",
         rs.decode_ops(batch=8, **asked): "Roofline of a decode step, one device",
         rs.crossover(**asked): "Batch at which decoding flips, over context",
         rs.memory(**asked): "Memory of one device",
@@ -181,5 +184,3 @@ def test_answers_draw_themselves():
     }
     for answer, title in answers.items():
         assert title in [text.get_text() for text in answer.plot().findobj(Text)]
-    with pytest.raises(rs.RooflinesimError, match="no figure shows the answer of prefill"):
-        rs.prefill(prompt=512, **asked).plot()

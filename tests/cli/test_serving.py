@@ -154,7 +154,11 @@ def test_drawn_arrivals_are_simulated(ask):
             "simulate",
             "takes one rate or number of users",
         ),
-        ("replicas: [1, 2]\ntraffic: {trace: trace.csv}", "simulate", "names 2 fleets"),
+        (
+            "replicas: [1, 2]\ntraffic: {trace: trace.csv}",
+            "simulate",
+            "names 2 fleets, but one is meant here: give one value of replicas",
+        ),
         (
             "traffic: {users: 1, prompt_tokens: 9, output_tokens: 9}\nspeculation: {method: ngram, acceptance_rate: 1}",
             "run",

@@ -120,7 +120,6 @@ def test_files_that_hold_no_measurements_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("validate", "nothing to compare with"),
         ("validate --against nowhere.csv", "nowhere.csv"),
         ("validate --against published --by colour", "no file has a column 'colour'"),
         ("validate --against published --fail-above x", "--fail-above: 'x' is no share"),

@@ -7,7 +7,7 @@ import pytest
 
 from rooflinesim.analysis.comparison import Comparison, joined, score
 from rooflinesim.api.measured_kernels import compared_kernels
-from rooflinesim.validation.gemm_fit import doublings
+from rooflinesim.validation.doublings import doublings
 from rooflinesim.validation.tables import read_table
 
 ROWS = 8000

@@ -1,21 +1,15 @@
 """Fitting the law of collectives."""
 
-import csv
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from rooflinesim.cost.all_reduce import all_reduce_law_time, gather_law_time
-from rooflinesim.errors import RooflinesimError
 from rooflinesim.specs.collective_law import CollectiveLaw, Exchange
 from rooflinesim.validation.collective_fit import (
     CollectiveRows,
     fit_all_reduce,
     fit_exchange,
     law_of,
-    read_collectives,
 )
 
 LINK = 450e9
@@ -76,17 +70,3 @@ def test_the_fit_of_a_gather_finds_its_exchange() -> None:
     found, fitted = fit_exchange(made, is_gather=True)
     assert fitted.mape < 0.01
     assert found.latency == pytest.approx(8e-6, rel=0.05)
-
-
-def test_eager_rows_and_other_gpus_are_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "collectives.csv.gz"
-    with gzip.open(path, "wt", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["gpu", "kernel", "op", "num_gpus", "message_bytes", "latency_us"])
-        writer.writerow(["one", "custom_graph", "all_reduce", 2, 1024, 4.0])
-        writer.writerow(["one", "custom_eager", "all_reduce", 2, 1024, 40.0])
-        writer.writerow(["two", "custom_graph", "all_reduce", 2, 1024, 5.0])
-    rows = read_collectives(path, {"one": LINK}, lambda row: row["op"] == "all_reduce")
-    assert rows.time.tolist() == [4e-6]
-    with pytest.raises(RooflinesimError, match="no row of that kind"):
-        read_collectives(path, {"one": LINK}, lambda row: row["op"] == "all_to_all")

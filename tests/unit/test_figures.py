@@ -23,6 +23,7 @@ UNITS = {
     "breakdowns": ("time per step [s]", ""),
     "waterfall": ("time per step [s]", ""),
     "crossover": ("context [tokens]", "batch [sequences]"),
+    "prefills": ("prompt [tokens]", "time to first token [s]"),
     "latency": ("batch [sequences]", "time per step and token [s]"),
     "memory": ("bytes of one device [B]", ""),
     "pareto": ("speed for each user [tokens/s]", "work per device [tokens/s]"),

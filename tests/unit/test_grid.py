@@ -4,21 +4,21 @@ from conftest import device, serving_stack, small_model
 
 from rooflinesim.analysis.decode import decode
 from rooflinesim.analysis.grid import Grid, Labels, chunk_columns, column_names, deployment_at, no_rows
+from rooflinesim.analysis.points import DecodePoints, PrefillPoints
 from rooflinesim.analysis.prefill import prefill
 from rooflinesim.analysis.steps import BOUNDS
 
 
 def small_grid(**changes) -> Grid:
     """Two devices, ranks 1, 3 and 2 of which 3 cannot be, two contexts and three batches: 36 points."""
-    asked = {
+    own = {
         "model": {"small": small_model()},
         "hardware": {"one": device(), "two": device(memory_bandwidth=2e12, memory_capacity=None)},
         "stack": {"serving": serving_stack()},
         "tensor_parallel": (1, 3, 2),
-        "context": (100, 2000),
-        "batch": (1, 8, 64),
+        "asked": DecodePoints(context=(100, 2000), batch=(1, 8, 64)),
     }
-    return Grid(**{**asked, **changes})
+    return Grid(**{**own, **changes})
 
 
 def listed(column) -> list:
@@ -64,7 +64,7 @@ def test_chunks_of_any_size_join_to_the_whole(size: int):
 
 
 def test_a_prefill_asks_prompts():
-    grid = small_grid(question="prefill", prompt=(128, 512), context=(0,), tensor_parallel=(1,), batch=(1,))
+    grid = small_grid(asked=PrefillPoints(prompt=(128, 512)), tensor_parallel=(1,))
     found = chunk_columns(grid, 0, grid.points)
     assert listed(found.columns["prompt_tokens"]) == [128, 512] * 2
     alone = prefill(deployment_at(grid, 0), prompt=[128, 512])
@@ -74,7 +74,11 @@ def test_a_prefill_asks_prompts():
 def test_formats_and_memory_are_axes():
     hardware = device(dense_flop_rate={"bf16": 100e12, "fp8": 200e12, "fp32": 50e12})
     grid = small_grid(
-        hardware={"one": hardware}, tensor_parallel=(1,), weights=(None, "fp8"), memory=(None, 1e5), batch=(1,)
+        hardware={"one": hardware},
+        tensor_parallel=(1,),
+        weights=(None, "fp8"),
+        memory=(None, 1e5),
+        asked=DecodePoints(context=(100, 2000)),
     )
     found = chunk_columns(grid, 0, grid.points)
     assert column_names(grid)[:3] == ("model", "hardware", "memory_capacity_bytes")

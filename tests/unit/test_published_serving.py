@@ -1,9 +1,11 @@
 """Rows of serving benchmarks read as facts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rooflinesim.api.measured import deployment_of, known_stack, model_name
 from rooflinesim.validation.published_serving import serving_runs
 from rooflinesim.validation.tables import read_table
 
@@ -15,10 +17,10 @@ HEADER = (
 AGGREGATED = "a_c16_1,vllm,0.15,meta-llama/Llama-3.1-70B,h100_sxm,fp8,agg,1024,512,16,4,1,,1,1,,,,,,,,120,14"
 
 
-def runs_of(tmp_path: Path, *lines: str):
+def runs_of(tmp_path: Path, *lines: str, more: str = "", model_name: Callable[[str], str] = str):
     file = tmp_path / "serving.csv"
-    file.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
-    return serving_runs(read_table(file))
+    file.write_text("\n".join([HEADER + more, *lines]) + "\n", encoding="utf-8")
+    return serving_runs(read_table(file), model_name)
 
 
 def test_a_row_holds_a_time_per_token_and_one_to_the_first(tmp_path: Path) -> None:
@@ -52,6 +54,26 @@ def test_decode_workers_of_a_disaggregated_row_share_its_requests(tmp_path: Path
     assert "decode workers" in skipped[0].reason
 
 
+def test_the_first_token_of_a_disaggregated_row_is_made_by_the_prefill_workers(tmp_path: Path) -> None:
+    line = "d_c256_1,sglang,0.5,deepseek-ai/DeepSeek-V3,b200_sxm,fp8,disagg,1024,1024,,,,,,,2,,8,1,1,8,1,900,30,4,4"
+    (rest, first), _ = runs_of(tmp_path, line, more=",prefill_num_workers,prefill_tp_size")
+    assert (rest.batch, rest.layout.tensor, rest.layout.replicas) == (128, 8, 2)
+    assert (first.batch, first.layout.tensor, first.layout.replicas) == (64, 4, 4)
+    assert first.serving == "disaggregated_first_token"
+
+
+def test_a_concurrency_of_several_batches_was_spread_over_replicas(tmp_path: Path) -> None:
+    line = AGGREGATED.replace("a_c16_1", "a_c128_1").replace(",16,4,1,,", ",16,4,1,1,")
+    (run, _), _ = runs_of(tmp_path, line)
+    assert (run.batch, run.layout.replicas, run.layout.tensor) == (16, 8, 4)
+
+
+def test_attention_ranks_that_a_row_leaves_open_follow_from_its_batch(tmp_path: Path) -> None:
+    line = "e_c448_1,trtllm,1.3,deepseek-ai/DeepSeek-V3,b200_sxm,fp4,agg,4000,1000,56,8,1,,1,8,,,,,,,,,21"
+    (run,), _ = runs_of(tmp_path, line)
+    assert (run.batch, run.layout.data, run.layout.tensor, run.layout.expert) == (448, 8, 1, 8)
+
+
 def test_the_faster_of_two_times_of_one_setup_is_not_plain_decoding(tmp_path: Path) -> None:
     fast = AGGREGATED.replace("a_c16_1", "a_c16_2").replace(",120,14", ",,9")
     close = AGGREGATED.replace("a_c16_1", "a_c16_3").replace(",120,14", ",,13")
@@ -59,9 +81,37 @@ def test_the_faster_of_two_times_of_one_setup_is_not_plain_decoding(tmp_path: Pa
     runs, skipped = runs_of(tmp_path, AGGREGATED, fast, close, again)
     assert {run.id for run in runs} == {"a_c16_1:tpot", "a_c16_1:ttft", "a_c16_3:tpot"}
     assert {one.id: one.reason.split(":")[0] for one in skipped} == {
-        "a_c16_2:tpot": "the same setup also took 1.56 times as long",
+        "a_c16_2:tpot": "the same setup with as many requests also took 1.56 times as long",
         "a_c16_4:tpot": "the same measurement as a_c16_1",
     }
+
+
+def test_more_requests_at_once_do_not_shorten_a_plain_step(tmp_path: Path) -> None:
+    more = AGGREGATED.replace("a_c16_1", "a_c64_2").replace(",512,16,", ",512,64,").replace(",120,14", ",,10")
+    fewer = AGGREGATED.replace("a_c16_1", "a_c8_3").replace(",512,16,", ",512,8,").replace(",120,14", ",,9")
+    runs, (skipped,) = runs_of(tmp_path, AGGREGATED, more, fewer)
+    assert {run.id for run in runs} == {"a_c16_1:tpot", "a_c16_1:ttft", "a_c8_3:tpot"}
+    assert skipped.id == "a_c64_2:tpot"
+    assert "fewer requests also took 1.40 times as long" in skipped.reason
+
+
+def test_a_fine_tuned_model_does_the_same_work_as_the_one_that_it_is_of(tmp_path: Path) -> None:
+    line = "f_c8_1,trtllm,1.2,deepseek-ai/DeepSeek-V3,b200_sxm,fp4,agg,1024,1024,8,8,1,1,8,1,,,,,,,,,9"
+    tuned = line.replace("f_c8_1", "g_c8_1").replace("DeepSeek-V3", "DeepSeek-R1")
+    quick = tuned.replace("g_c8_1", "h_c8_1").replace(",,9", ",,6")
+    runs, skipped = runs_of(tmp_path, line, tuned, quick, model_name=model_name)
+    assert [run.id for run in runs] == ["f_c8_1:tpot"]
+    assert [one.reason.split(":")[0] for one in skipped] == [
+        "the same measurement as f_c8_1",
+        "the same setup with as many requests also took 1.50 times as long",
+    ]
+
+
+def test_four_bits_of_a_checkpoint_that_has_them_are_its_own(tmp_path: Path) -> None:
+    line = AGGREGATED.replace("meta-llama/Llama-3.1-70B", "openai/gpt-oss-120b").replace(",fp8,", ",fp4,")
+    (run, _), _ = runs_of(tmp_path, line)
+    precision = deployment_of(run, known_stack("vllm")).precision
+    assert (precision.experts.name, precision.attention.name) == ("mxfp4", "bf16")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +122,7 @@ def test_the_faster_of_two_times_of_one_setup_is_not_plain_decoding(tmp_path: Pa
         ((",120,14", ",120,-14"), "tpot_ms '-14' is no positive number"),
         ((",120,14", ",,"), "neither tpot_ms nor ttft_ms"),
         ((",16,4,1,", ",16,0,1,"), "tp_size '0' is no number of devices"),
+        (("a_c16_1", "a_c_1"), None),
         (("a_c16_1", "a"), None),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import deployed, device, serving_stack
 
-from rooflinesim.analysis.requests import fitting_batch, request_parts, request_time
+from rooflinesim.analysis.requests import LOOPED, fitting_batch, request_parts, request_time, running_batch
 from rooflinesim.analysis.timing import step_time
 from rooflinesim.workload.step import Step
 
@@ -55,16 +55,37 @@ def test_a_static_batch_beyond_memory_takes_its_turns() -> None:
     assert decode.times * decode.step.batch == pytest.approx(8.0)
 
 
-def test_a_first_token_waits_for_the_prompts_that_the_stack_says() -> None:
-    asked = deployed(stack=serving_stack(waiting_prompts=2.0, waiting_share=0.1))
+def test_a_first_token_is_admitted_and_waits_for_a_share_of_the_other_prompts() -> None:
+    asked = deployed(stack=serving_stack(admission_time=0.05, waiting_share=0.1))
     prompt = step_time(asked, Step(new_tokens=512.0, logit_tokens=1.0)).time
     step = step_time(asked, Step(batch=8.0, context=576.0)).time
     found = request_time(asked, serving="queued_first_token", **POINT)
-    assert found.time == pytest.approx((1 + 2.0 + 0.1 * 7) * prompt + step)
+    assert found.time == pytest.approx(0.05 + (1 + 0.1 * 7) * prompt + step)
+    remote = request_time(asked, serving="disaggregated_first_token", **POINT)
+    assert found.time - remote.time == pytest.approx(step)
+
+
+def test_first_tokens_of_requests_that_memory_cannot_hold_obey_littles_law() -> None:
+    small = deployed(hardware=device(memory_capacity=1e6), stack=serving_stack(waiting_share=0.1))
+    running = float(running_batch(small, np.array([8.0]), np.array([640.0]))[0])
+    assert 1 < running < float(fitting_batch(small, np.array([576.0]))[0])
+    step = step_time(small, Step(batch=running, context=576.0)).time
+    prompt = step_time(small, Step(new_tokens=512.0, logit_tokens=1.0)).time
+    served = (1 + 0.1 * (running - 1)) * prompt + step
+    lifetime = 128 * step + running * prompt
+    found = request_time(small, serving="queued_first_token", **POINT)
+    # All eight are in the system for running + waiting lifetimes: N = X (wait + lifetime), X = running / lifetime.
+    wait = found.time - served
+    assert running / lifetime * (wait + lifetime) == pytest.approx(8.0)
+
+
+def test_a_device_that_holds_not_one_request_says_nothing_of_waiting_for_memory() -> None:
+    tiny = deployed(hardware=device(memory_capacity=1e5), stack=serving_stack())
+    assert running_batch(tiny, np.array([8.0]), np.array([640.0])) == pytest.approx([8.0])
 
 
 def test_bands_surround_the_time() -> None:
-    for serving in ("decode", "static", "closed_loop", "first_token", "queued_first_token"):
+    for serving in ("decode", "static", "closed_loop", "first_token", *LOOPED):
         found = request_time(deployed(stack=serving_stack()), serving=serving, **POINT)
         assert found.low < found.time < found.high
 

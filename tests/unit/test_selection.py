@@ -80,7 +80,8 @@ def test_values_that_a_filter_excludes_are_not_even_asked():
     names = ("batch", "hardware", "context_tokens", "step_time_s")
     tree = parsed("batch >= 8 and hardware == 'two' and context_tokens < step_time_s", names)
     less = without_excluded(grid, tree)
-    assert (less.batch, list(less.hardware), less.context) == ((8, 64), ["two"], grid.context)
+    assert less.asked.axes == {**grid.asked.axes, "batch": (8, 64)}
+    assert list(less.hardware) == ["two"]
     either = without_excluded(grid, parsed("batch >= 8 or hardware == 'two'", names))
     assert either.points == grid.points
     with pytest.raises(DomainError, match="no value of batch passes the filter"):

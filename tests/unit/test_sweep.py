@@ -11,6 +11,7 @@ from test_grid import small_grid
 
 import rooflinesim as rs
 from rooflinesim.analysis.grid import Labels
+from rooflinesim.analysis.points import DecodePoints
 from rooflinesim.analysis.sweep import MAXIMUM_POINTS, sweep_of
 from rooflinesim.api import scheduling
 from rooflinesim.api import sweep as sweeping
@@ -242,15 +243,18 @@ def test_a_sweep_of_nothing_but_impossible_deployments_is_refused(scenario: Scen
     assert [one.name for one in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_a_grid_of_a_million_million_points_is_refused_unless_a_filter_makes_it_small():
+def test_a_grid_of_a_million_million_points_is_refused_unless_a_filter_or_top_makes_it_small():
     grid = small_grid(
-        batch=tuple(range(1, 100_001)), context=tuple(range(1, 100_001)), tensor_parallel=tuple(range(1, 51))
+        asked=DecodePoints(batch=tuple(range(1, 100_001)), context=tuple(range(1, 100_001))),
+        tensor_parallel=tuple(range(1, 51)),
     )
     assert grid.points == 10**12
     with pytest.raises(DomainError, match=r"1,000,000,000,000 points; one sweep evaluates at most 10,000,000,000"):
         sweep_of(grid)
-    with pytest.raises(DomainError, match="or exclude values of an axis with --filter"):
-        sweep_of(grid, top=10, by="tokens_per_s")
+    best = sweep_of(grid, top=10, by="tokens_per_s")
+    assert best.chunks <= 65_536
+    with pytest.raises(DomainError, match=r"20,000,000,000,000 points; one sweep evaluates at most 10,000,000,000,000"):
+        sweep_of(dataclasses.replace(grid, tensor_parallel=tuple(range(1, 1001))), top=10, by="tokens_per_s")
     less = sweep_of(grid, admits="batch <= 100 and tensor_parallel in [1, 2, 4]")
     assert less.grid.points == 2 * 3 * 100 * 100_000 <= MAXIMUM_POINTS
 
@@ -294,3 +298,119 @@ def test_an_extra_that_is_missing_is_named(
     with pytest.raises(UnsupportedError, match=words):
         rs.sweep(scenario=scenario, **{**asked, "output": tmp_path / asked["output"]})
     assert [one.name for one in tmp_path.iterdir()] == ["small.yaml"]
+
+
+DRAFTED = """\
+name: drafts
+model: llama3-8b
+hardware: [h100, l4]
+batch: [1, 16]
+context: 1k
+speculation: {method: ngram, draft_length: [0, 2, 4, 8, 3], acceptance_rate: [0.5, 0.8, 0.95]}
+"""
+
+
+@pytest.fixture
+def drafted(tmp_path: Path) -> Scenario:
+    path = tmp_path / "drafts.yaml"
+    path.write_text(DRAFTED)
+    return load_one_scenario(path)
+
+
+def test_draft_lengths_and_acceptances_are_axes_whose_best_drafts_do_not_depend_on_chunks(
+    drafted: Scenario, tmp_path: Path
+):
+    whole = swept(drafted, tmp_path / "a.csv", chunk_points=1000)
+    assert len(whole) == 2 * 2 * 5 * 3
+    pd.testing.assert_frame_equal(whole, swept(drafted, tmp_path / "b.csv", chunk_points=7))
+    best = whole[whole.is_best]
+    assert len(best) == 2 * 2 * 3
+    grouped = whole.groupby(["hardware", "batch", "acceptance_rate"])
+    assert sorted(best.tpot_s) == sorted(grouped.tpot_s.min())
+    assert (whole[whole.draft_length == 0].speedup == 1.0).all()
+    by_batch = best[best.hardware == "h100"].groupby("batch").speedup.max()
+    assert by_batch[1] > by_batch[16]
+
+
+def test_a_sweep_of_drafts_equals_what_run_answers(drafted: Scenario, tmp_path: Path):
+    rows = swept(drafted, tmp_path / "a.csv")
+    answered = pd.DataFrame(rs.run(scenarios=[drafted]).rows)
+    keys = ["hardware", "acceptance_rate", "batch", "draft_length"]
+    both = rows.merge(answered, on=keys, suffixes=("", "_run"))
+    # Plain decoding emits nothing that acceptance speaks of: its rows show another rate there.
+    assert len(both) >= 2 * 2 * 4 * 3
+    np.testing.assert_allclose(both.tpot_s, both.tpot_s_run, rtol=1e-12)
+    np.testing.assert_allclose(both.speedup_low, both.speedup_low_run, rtol=1e-12)
+
+
+def test_lengths_of_acceptance_stand_beside_the_rates_that_follow(drafted: Scenario, tmp_path: Path):
+    speculation = dataclasses.replace(
+        drafted.speculation, acceptance_rate=(1.5, 2.0), acceptance_kind="length", acceptance_at=4.0
+    )
+    found = swept(dataclasses.replace(drafted, speculation=speculation), tmp_path / "a.csv", admits="draft_length == 4")
+    np.testing.assert_allclose(found.tokens_per_round, found.acceptance + 1.0, rtol=1e-9)
+    assert (found.groupby("acceptance").acceptance_rate.nunique() == 1).all()
+
+
+def test_a_tree_is_no_axis(drafted: Scenario, tmp_path: Path):
+    asked = dataclasses.replace(drafted, speculation=dataclasses.replace(drafted.speculation, tree="4x2"))
+    with pytest.raises(UnsupportedError, match="`rooflinesim run` answers trees"):
+        sweep_plan(scenario=asked, output=tmp_path / "a.csv")
+
+
+def test_the_best_of_chunks_gone_through_in_pieces_are_the_best_of_all(monkeypatch: pytest.MonkeyPatch):
+    from rooflinesim.analysis import sweep as sweeps
+
+    grid = small_grid(asked=DecodePoints(batch=tuple(range(1, 101)), context=(100, 1000, 4000)))
+    whole = sweeps.chunk(sweep_of(grid, top=7, by="mfu", chunk_points=10**6), 0)
+    monkeypatch.setattr(DecodePoints, "chunk_points", 11)
+    pieces = sweeps.chunk(sweep_of(grid, top=7, by="mfu", chunk_points=10**6), 0)
+    assert whole.columns["batch"].tolist() == pieces.columns["batch"].tolist()
+    assert len(whole.columns["batch"]) == 7
+
+
+SERVED = """\
+name: served
+model: llama3-8b
+hardware: [l4, h100]
+stack: vllm
+policy: {batch_limit: [8, 64], chunk_tokens: [0, 512]}
+traffic: {requests_per_s: [0.5, 4, 32], prompt_tokens: 256, output_tokens: [16, 64]}
+"""
+
+
+def served(tmp_path: Path, text: str = SERVED) -> Scenario:
+    path = tmp_path / "served.yaml"
+    path.write_text(text)
+    return load_one_scenario(path)
+
+
+def test_rates_policies_and_lengths_of_traffic_are_axes_whatever_the_chunks(tmp_path: Path):
+    asked = served(tmp_path)
+    whole = swept(asked, tmp_path / "a.csv", chunk_points=1000)
+    assert len(whole) == 2 * 2 * 2 * 3 * 2
+    pd.testing.assert_frame_equal(whole, swept(asked, tmp_path / "b.csv", chunk_points=7))
+    assert (whole.requests_per_s <= whole.offered_requests_per_s * (1 + 1e-12)).all()
+    assert whole[whole.is_stable].ttft_p95_s.notna().all()
+    assert whole[~whole.is_stable].ttft_p95_s.isna().all()
+    one = whole[(whole.hardware == "l4") & (whole.offered_requests_per_s == 32)]
+    assert not one.is_stable.any()
+
+
+def test_a_sweep_of_served_points_equals_what_run_answers(tmp_path: Path):
+    asked = served(tmp_path)
+    rows = swept(asked, tmp_path / "a.csv")
+    answered = pd.DataFrame(rs.run(scenarios=[asked]).rows)
+    keys = ["hardware", "batch_limit", "chunk_tokens", "output_tokens", "offered_requests_per_s"]
+    both = rows.merge(answered, on=keys, suffixes=("", "_run"))
+    assert len(both) == len(rows)
+    np.testing.assert_allclose(both.tpot_p95_s, both.tpot_p95_s_run, rtol=1e-12)
+    assert (both.bound == both.bound_run).all()
+
+
+def test_a_trace_has_no_grid(tmp_path: Path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,10,10\n1,10,10\n")
+    text = SERVED[: SERVED.index("policy")] + "traffic: {trace: trace.csv}\n"
+    with pytest.raises(UnsupportedError, match="a trace has one rate; `rooflinesim simulate` replays it"):
+        sweep_plan(scenario=served(tmp_path, text), output=tmp_path / "a.csv")

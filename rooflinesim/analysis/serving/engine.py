@@ -21,6 +21,9 @@ step already, the engines for prompts, or none of these: more requests at once w
 GAIN = 0.1
 """Growth of the rate with the batch, an elasticity, below which more requests at once would not help [1]."""
 
+LEAST_TOKENS = 1e-9
+"""Decoded tokens of a request that has only the one of its prompt, so that a decode engine's rate is finite."""
+
 Side = Literal["low", "high"]
 
 
@@ -97,7 +100,11 @@ def moving_time(fleet: Fleet, prompt: Array) -> Array:
 def completion_rates(engine: Engine, load: Load) -> np.ndarray:
     """Requests per second of one decode engine at each of its batches [1/s] shape (cap,)."""
     batches = np.arange(1.0, engine.cap + 1.0)
-    return np.asarray(request_rate(batches, load.decoded_tokens, engine.decode_time, engine.interference[1:]))
+    rates = request_rate(batches, max(load.decoded_tokens, LEAST_TOKENS), engine.decode_time, engine.interference[1:])
+    if engine.prompts.queue_time.size > engine.cap:
+        # Prompts cannot come in faster than their queue moves.
+        rates = np.minimum(rates, 1.0 / engine.prompts.queue_time[1 : engine.cap + 1])
+    return np.asarray(rates)
 
 
 def prefill_rate(engine: Engine, fleet: Fleet) -> float:

@@ -27,7 +27,8 @@ class SimulationResult(Noun):
     """What happened to each request, in order of arrival, arrays of shape (requests,).
 
     `started` is when an engine first worked on it, `ttft` the time from its arrival to its first token, `tpot` that
-    of each later one on average (0 for a single token), `e2e` from arrival to the last.
+    of each later one on average (0 for a single token), `e2e` from arrival to the last. Tokens are seen the stack's
+    `admission_time` after the engine made them; users who ask again do so at once.
     """
 
     arrived: np.ndarray = quantity("s")
@@ -210,7 +211,8 @@ def _together(
 
     arrived = joined("arrived") if queue is None else requests.arrived
     started = joined("started") if queue is None else queue.started
-    first, completed = joined("first_token"), joined("completed")
+    admission = fleet.decode.stack.admission_time
+    first, completed = joined("first_token") + admission, joined("completed") + admission
     later = requests.output - 1.0
     duration = float(np.max(completed) - np.min(arrived))
     prompts = sum(found.prompt_time for _, found in served) / fleet.replicas

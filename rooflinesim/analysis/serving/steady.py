@@ -251,9 +251,11 @@ def _first_token(
     beside = 0.0 * running if fleet.is_disaggregated else running
     taken = np.minimum(_beside(prompts.queue_time, beside), _FULL / own_rate)
     first = _beside(prompts.first_token_time, beside)
-    wait = prompt_wait(own_rate, taken, taken**2 * (1.0 + prompts.spread))
+    # Prompts in chunks share steps, but what an arrival finds in progress is a whole step: between both in the mean.
+    squared = taken * np.maximum(taken, np.minimum(first, _FULL / own_rate)) * (1.0 + prompts.spread)
+    wait = prompt_wait(own_rate, taken, squared)
     step = np.minimum(running, 1.0) * _beside(np.concatenate([[0.0], engine.decode_time]), running)
-    mean = place_wait + wait + 0.5 * step + first + engine.transfer_time
+    mean = fleet.decode.stack.admission_time + place_wait + wait + 0.5 * step + first + engine.transfer_time
     found: Found = {"ttft_mean": mean, "queue_time": place_wait + wait + 0.5 * step}
     for (name, share), size in zip(QUANTILES.items(), prompts.quantiles, strict=True):
         parts = (
@@ -306,10 +308,10 @@ def _closed_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     decoding = running / rate - (first if is_whole else 0.0)
     tpot = np.maximum(decoding / decoded, step) if decoded > 0 else step
     stack = fleet.decode.stack
-    others = (stack.waiting_prompts + stack.waiting_share * np.maximum(running - 1.0, 0.0)) * first
+    others = stack.waiting_share * np.maximum(running - 1.0, 0.0) * first
     served = rate * fleet.replicas
     found: Found = {f"tpot_{point}": tpot for point in ("mean", *QUANTILES)}
-    mean = waiting + others + first + step
+    mean = stack.admission_time + waiting + others + first + step
     for name, share in QUANTILES.items():
         found[f"ttft_{name}"] = mean - others + wait_quantile(1.0, others, share)
     return {
@@ -360,7 +362,7 @@ def _disaggregated_loop(engine: Engine, fleet: Fleet, load: Load) -> Found:
     rate = 0.5 * (low + high)
     reading, running = inside(rate)
     rest = np.maximum(users - reading - fleet.replicas * running - rate * engine.transfer_time, 0.0)
-    time = engine.prompts.first_token_time[0]
+    time = fleet.decode.stack.admission_time + engine.prompts.first_token_time[0]
     wait = np.maximum(reading / rate - prompt, 0.0) + rest / rate
     step = _beside(np.concatenate([engine.decode_time[:1], engine.decode_time]), running)
     tpot = np.maximum(running * fleet.replicas / (rate * decoded), step) if decoded > 0 else step

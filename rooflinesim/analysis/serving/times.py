@@ -247,12 +247,7 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     )
     if chunk_tokens is None:
         engine = np.full(batches.shape, drafted + mean)
-        first = engine
-        if deployment.data_parallel > 1:
-            # The groups read prompts side by side: one of them takes as long as one in each.
-            groups = dataclasses.replace(chunks, batch=float(deployment.data_parallel))
-            first = np.full(batches.shape, drafted + float(np.sum(prompt_work(deployment, groups))))
-        return dataclasses.replace(law, engine_time=engine, queue_time=engine, first_token_time=first)
+        return dataclasses.replace(law, engine_time=engine, queue_time=engine, first_token_time=engine)
     longer = mean / float(whole[-1])
     alone = drafted + longer * float(np.sum(in_chunks))
     timed = timed_batches(decode.time.size)
@@ -261,12 +256,20 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     taken = np.minimum(budget, new)
     steps = new / taken
     whole_steps = np.mean(np.ceil(kinds[:, np.newaxis] * (1.0 - cached) / budget), axis=0)
-    plain, mixed = np.split(
-        row_time(deployment, np.concatenate([rows, rows + taken]), np.concatenate([rows, rows + 1.0])), 2
+    # Short prompts stand alone in a step while few wait, and fill it together once many do.
+    several = np.maximum(budget / new, 1.0)
+    plain, mixed, full = np.split(
+        row_time(
+            deployment,
+            np.concatenate([rows, rows + taken, rows + budget]),
+            np.concatenate([rows, rows + 1.0, rows + np.minimum(several, budget)]),
+        ),
+        3,
     )
-    attention = summed_cost(cache_ops(step_pass(deployment, chunks)), machine_of(deployment), 0.0).time
-    more = (steps * (mixed - plain) + float(np.sum(attention))) / deployment.stack.prompt_efficiency
-    added = longer * more + drafted
+    chunked = summed_cost(cache_ops(step_pass(deployment, chunks)), machine_of(deployment), 0.0).time
+    attention, efficiency = float(np.sum(chunked)), deployment.stack.prompt_efficiency
+    added = longer * (steps * (mixed - plain) + attention) / efficiency + drafted
+    queued = longer * (new / budget * (full - plain) + attention) / efficiency + drafted
     step = decode.time[timed.astype(int) - 1]
 
     def at_every_batch(without: float, beside: np.ndarray) -> np.ndarray:
@@ -275,9 +278,9 @@ def prompt_times(decode: DecodeTimes, load: Load, chunk_tokens: int | None = Non
     return dataclasses.replace(
         law,
         engine_time=at_every_batch(alone, added),
-        queue_time=at_every_batch(alone, added + steps * step),
+        queue_time=at_every_batch(alone, queued + longer * new / budget * step),
         first_token_time=at_every_batch(alone, added + whole_steps * step),
-        longest_step=at_every_batch(alone, added / steps + step),
+        longest_step=at_every_batch(alone, queued / (new / budget) + step),
     )
 
 

@@ -1,0 +1,69 @@
+"""What a scenario says about traffic, as the points of a grid."""
+
+from collections.abc import Mapping
+
+from rooflinesim import config
+from rooflinesim.analysis.serving.asked import WAYS
+from rooflinesim.analysis.serving.points import ServedPoints
+from rooflinesim.api.scenario_drafting import drafting_of, speculation_points
+from rooflinesim.errors import DomainError, UnsupportedError
+from rooflinesim.specs.hardware import Hardware
+from rooflinesim.specs.model import Model
+from rooflinesim.specs.scenario import Scenario, Traffic
+
+
+def traffic_of(scenario: Scenario) -> Traffic:
+    """The traffic of a scenario.
+
+    Raises
+    ------
+    DomainError : if it has none.
+    """
+    if scenario.traffic is None:
+        raise DomainError(
+            f"{scenario.name}: traffic: missing; write it like"
+            " traffic: {requests_per_s: 4, prompt_tokens: 1200, output_tokens: 300}"
+        )
+    return scenario.traffic
+
+
+def prefill_hardware(scenario: Scenario) -> Hardware | None:
+    """Devices that read prompts for others; None for the same as those."""
+    asked = scenario.prefill
+    return None if asked is None or asked.hardware is None else config.load_hardware(asked.hardware)
+
+
+def served_points(scenario: Scenario, targets: Mapping[str, Model]) -> ServedPoints:
+    """Every combination of lengths, drafts, replicas, policies, engines for prompts and rates or users.
+
+    Raises
+    ------
+    DomainError, UnsupportedError : if traffic, draft lengths or an acceptance are missing, or a tree is asked for.
+    """
+    traffic, asked, prefill = traffic_of(scenario), scenario.speculation, scenario.prefill
+    drafted: dict[str, tuple[float, ...]] = {}
+    if asked is not None:
+        if asked.tree is not None or not asked.draft_length:
+            raise UnsupportedError(
+                f"{scenario.name}: speculation: serving is answered for chains: give draft_length, such as 3"
+            )
+        rates = [point.get("acceptance_rate", 1.0) for point in speculation_points(scenario)]
+        drafted = {"draft_length": asked.draft_length, "acceptance_rate": tuple(rates)}
+    ways = (*WAYS, "replicas") if prefill is not None else ()
+    return ServedPoints(
+        prompt_tokens=traffic.prompt_tokens,
+        output_tokens=traffic.output_tokens,
+        cached_share=traffic.cached_share,
+        replicas=scenario.replicas or (1,),
+        batch_limit=scenario.policy.batch_limit or (None,),
+        chunk_tokens=scenario.policy.chunk_tokens or (0,),
+        offered_requests_per_s=traffic.requests_per_s,
+        users=traffic.users,
+        traffic=traffic,
+        prefill=prefill,
+        hardware=prefill_hardware(scenario),
+        speculation=asked,
+        drafting={name: drafting_of(asked, target) for name, target in targets.items()} if asked else {},
+        **drafted,  # type: ignore[arg-type]
+        **{f"prefill_{name}": getattr(prefill, name) or (1,) for name in ways},
+    )

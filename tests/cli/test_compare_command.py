@@ -71,6 +71,9 @@ def test_a_side_is_picked_from_what_a_scenario_names(say):
     )
     assert found.result.difference.first == pytest.approx(first.rows[0]["step_time_s"], rel=1e-12)
     assert list(found.result.changes) == ["device"]
+    whole = found.summary["second"]["step_time_s"] - found.summary["first"]["step_time_s"]
+    for by in ("change", "cause", "part", "op", "term"):
+        assert math.fsum(row["difference_time_s"] for row in found.rows if row["by"] == by) == whole
 
 
 def test_one_file_may_hold_both(say):

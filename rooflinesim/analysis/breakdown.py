@@ -181,12 +181,19 @@ def _causes(op: Op, cost: Cost) -> dict[str, Array]:
     }
 
 
-def difference(first: Breakdown, second: Breakdown, *, point: int = 0) -> Difference:
-    """What makes the second step longer than the first at one point, term by term [s]."""
+def difference(
+    first: Breakdown, second: Breakdown, *, point: int = 0, times: tuple[float, float] | None = None
+) -> Difference:
+    """What makes the second step longer than the first at one point, term by term [s].
+
+    Parameters
+    ----------
+    times : of both steps to the last bit, where they were also computed another way; None takes those of the breakdowns
+    """
     one, other = (
         {term: float(times[point]) for term, times in found.terms.items() if times[point]} for found in (first, second)
     )
-    times = (float(first.step_time[point]), float(second.step_time[point]))
+    times = times or (float(first.step_time[point]), float(second.step_time[point]))
     apart = {term: other.get(term, 0.0) - one.get(term, 0.0) for term in dict.fromkeys((*one, *other))}
     terms = summing_to(times[1] - times[0], apart)
 

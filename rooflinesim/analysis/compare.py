@@ -65,11 +65,12 @@ def compare(first: Case, second: Case) -> CompareResult:
     if (first.prompt is None) != (second.prompt is None):
         raise DomainError("one decodes and the other reads prompts; compare two of a kind")
     broken = broken_down(first), broken_down(second)
-    apart = difference(*broken)
+    rows = _row(first), _row(second)
+    apart = difference(*broken, times=(_taken(rows[0]), _taken(rows[1])))
     return CompareResult(
         first=first,
         second=second,
-        rows=(_row(first), _row(second)),
+        rows=rows,
         breakdowns=broken,
         difference=apart,
         changes=summing_to(apart.second - apart.first, _changes(first, second)),
@@ -85,6 +86,10 @@ def _row(case: Case) -> DecodeResult | PrefillResult:
     if case.prompt is None:
         return decode(case.deployment, batch=case.batch, context=case.context)
     return prefill(case.deployment, prompt=case.prompt, batch=case.batch, context=case.context)
+
+
+def _taken(row: DecodeResult | PrefillResult) -> float:
+    return float((row.step_time if isinstance(row, DecodeResult) else row.ttft)[0])
 
 
 def differing(first: Case, second: Case) -> list[str]:

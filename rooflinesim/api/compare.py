@@ -10,10 +10,16 @@ from rooflinesim import __version__
 from rooflinesim.analysis.compare import Case
 from rooflinesim.analysis.compare import compare as analyse
 from rooflinesim.analysis.grid import DEPLOYMENT_AXES, Grid, deployment_at, reduced, values_at
+from rooflinesim.analysis.serving.arrivals import load_of
+from rooflinesim.analysis.serving.asked import load_at, policy_at
+from rooflinesim.analysis.serving.load import Load
+from rooflinesim.analysis.serving.steady import SteadyState, steady_state
 from rooflinesim.analysis.sweep import axes_line
 from rooflinesim.api import plots
 from rooflinesim.api.answers import resolved
+from rooflinesim.api.scenario_traffic import traffic_of
 from rooflinesim.api.scenarios import grid_of, step_question
+from rooflinesim.api.serving import drafts_at, fleet_at, serving_points, trace_of
 from rooflinesim.config.scenarios import Named, named
 from rooflinesim.errors import DomainError, RooflinesimError
 from rooflinesim.nouns import Noun
@@ -21,6 +27,7 @@ from rooflinesim.report import compare as report
 from rooflinesim.report import text
 from rooflinesim.report.answer import Answer
 from rooflinesim.report.provenance import provenance_of
+from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.scenario import Scenario
 from rooflinesim.units import format_quantity, parse_quantity, parse_tokens
 
@@ -50,6 +57,7 @@ class Side(Noun):
     case: Case
     nouns: Named
     notes: tuple[str, ...]
+    state: SteadyState | None = None
 
 
 def compare(
@@ -80,7 +88,8 @@ def compare(
     else:
         sides = (_one_of(first, own[0]), _one_of(second or first, own[1]))
     result = analyse(sides[0].case, sides[1].case)
-    content = report.compare_content(result)
+    states = (sides[0].state, sides[1].state)
+    content = report.compare_content(result, states)
     names = [one.name for one in sides]
     if names[0] == names[1]:
         names = _telling(sides)
@@ -107,7 +116,7 @@ def compare(
                 for note in (*one.nouns.notes, *one.notes, *text.deployment_notes(one.case.deployment))
             )
         ),
-        views=report.compare_views(result, names),
+        views=report.compare_views(result, names, states),
         draw=lambda: plots.plot_difference(result, names),
     )
 
@@ -132,16 +141,28 @@ def _question_grid(scenario: Scenario, picks: Mapping[str, str]) -> tuple[Grid, 
             except RooflinesimError as error:
                 raise DomainError(f"--pick {axis}: {error}") from None
     scenario = dataclasses.replace(scenario, **points)
-    question, notes = step_question(dataclasses.replace(scenario, price={}, speculation=None))
+    question, notes = step_question(_without_market(scenario))
     if scenario.speculation is not None:
         notes.append(f"{scenario.name}: plain steps are compared: speculation is left aside here")
-    if not scenario.batch and question == "decode":
+    if not scenario.batch and question == "decode" and not scenario.traffic:
         raise DomainError(f"{scenario.name}: names no batch; write batch: 64 into it, or give --pick batch=64")
+    if not scenario.batch and question == "decode":
+        # What runs under the traffic is found for each side.
+        scenario = dataclasses.replace(scenario, batch=(1,), context=scenario.context[:1])
     nouns = named(scenario)
     grid = grid_of(scenario, nouns, question)
     for axis, value in picked.items():
         grid = _picked(scenario, grid, axis, value)
     return grid, nouns, notes
+
+
+def _without_market(scenario: Scenario) -> Scenario:
+    """A scenario without what a comparison takes besides its steps."""
+    question = scenario.question if scenario.question in ("decode", "prefill") else None
+    kept: dict[str, Any] = {"price": {}, "question": question, "objective": None, "speculation": None}
+    if scenario.traffic is not None and not scenario.batch:
+        kept["traffic"] = None
+    return dataclasses.replace(scenario, **kept)
 
 
 def _picked(scenario: Scenario, grid: Grid, axis: str, value: str) -> Grid:
@@ -172,7 +193,13 @@ def _one_of(scenario: Scenario, picks: Mapping[str, str]) -> Side:
             f"{scenario.name}: names {grid.points:,} deployments and points ({axes_line(grid)}); pick one, like"
             f" {_example(grid)}"
         )
-    return _side(scenario.name, grid, nouns, notes, scenario.price)
+    return _side(scenario.name, grid, nouns, notes, scenario, is_served=_is_served(scenario, picks))
+
+
+def _is_served(scenario: Scenario, picks: Mapping[str, str]) -> bool:
+    """Whether the batch is what runs under a scenario's traffic."""
+    is_prompt = bool(scenario.prompt) or scenario.asked == "prefill" or "prompt" in picks
+    return scenario.traffic is not None and not scenario.batch and "batch" not in picks and not is_prompt
 
 
 def _example(grid: Grid) -> str:
@@ -194,19 +221,49 @@ def _two_of(scenario: Scenario, picks: Mapping[str, str]) -> tuple[Side, Side]:
     sides = [reduced(grid, axis, np.array([index == place for index in range(2)])) for place in range(2)]
     values = list(axes[axis])
     first, second = (
-        _side(f"{axis} {_said(axis, value)}", side, nouns, notes, scenario.price)
+        _side(f"{axis} {_said(axis, value)}", side, nouns, notes, scenario, is_served=_is_served(scenario, picks))
         for value, side in zip(values, sides, strict=True)
     )
     return first, second
 
 
-def _side(name: str, grid: Grid, nouns: Named, notes: Sequence[str], prices: Mapping[str, float] | None) -> Side:
+def _side(name: str, grid: Grid, nouns: Named, notes: Sequence[str], scenario: Scenario, *, is_served: bool) -> Side:
     values, point = values_at(grid, 0), {axis: float(value[0]) for axis, value in grid.asked.axes.items()}
     case = Case(
         deployment=deployment_at(grid, 0),
         batch=point["batch"],
         context=point["context"],
         prompt=point.get("prompt"),
-        price=(prices or {}).get(values["hardware"]),
+        price=(scenario.price or {}).get(values["hardware"]),
     )
-    return Side(name=name, case=case, nouns=nouns, notes=tuple(notes))
+    if not is_served:
+        return Side(name=name, case=case, nouns=nouns, notes=tuple(notes))
+    load, state = _served(scenario, case.deployment)
+    running = max(1.0, float(np.round(state.running[0])))
+    said = f"{scenario.name}: batch and context are the means of what runs under the traffic"
+    case = dataclasses.replace(case, batch=running, context=float(np.round(load.mean_context)))
+    return Side(name=name, case=case, nouns=nouns, notes=(said,), state=state)
+
+
+def _served(scenario: Scenario, deployment: Deployment) -> tuple[Load, SteadyState]:
+    """The load of a scenario, and what users see of its fleet.
+
+    Raises
+    ------
+    DomainError : if the scenario names several loads or policies, or more than the fleet can serve.
+    """
+    points = serving_points(scenario)
+    traffic = traffic_of(scenario)
+    load = load_of(trace_of(scenario, points[0]["cached_share"])) if traffic.trace else load_at(traffic, points[0])
+    if len(points) > 1 or load.points.size > 1:
+        raise DomainError(
+            f"{scenario.name}: traffic: names several loads or policies; leave one, or give --pick batch=64"
+        )
+    drafts, _ = drafts_at(deployment, scenario, load, points[0])
+    state = steady_state(fleet_at(deployment, scenario, points[0]), load, policy_at(points[0]), drafts)
+    if not state.is_stable[0]:
+        room = float(state.saturating_requests_per_s[0])
+        raise DomainError(
+            f"{scenario.name}: traffic: beyond {room:.3g} requests/s queues grow without end; ask for less"
+        )
+    return load, state

@@ -174,14 +174,14 @@ def cost_words(price: float | None) -> list[str]:
 
 
 def cost_drawings(
-    pen: Pen, across: Axis, points: np.ndarray, cost: Cost, pale: np.ndarray | None = None
+    pen: Pen, across: Axis, points: np.ndarray, cost: Cost, pale: np.ndarray | None = None, with_what: str = ""
 ) -> list[Drawing]:
-    """Cost and energy of output tokens over load."""
+    """Cost and energy of output tokens over load; `with_what` says what they pay for besides themselves."""
     energy = Axis(label="energy of an output token [J]", unit="J", scale="log")
-    shown = [("Energy of an output token", cost.joules_per_token, energy)]
+    shown = [(f"Energy of an output token{with_what}", cost.joules_per_token, energy)]
     if cost.usd_per_mtok is not None:
         money = Axis(label="USD per million tokens", scale="log")
-        shown.insert(0, ("Cost of a million output tokens", cost.usd_per_mtok, money))
+        shown.insert(0, (f"Cost of a million output tokens{with_what}", cost.usd_per_mtok, money))
     return [
         pen.drawing(draw_lines({title: Line(x=points, y=values, is_pale=pale)}, across=across, along=along), title)
         for title, values, along in shown
@@ -238,7 +238,7 @@ def sensitivity_section(pen: Pen, why: Explanation, *, batch: float, context: fl
     if bars:
         figure = draw_bars(bars, along=Axis(label="share of the time that 10 % more saves [%]"))
         drawings.append(pen.drawing(figure, "What 10 % more of a resource saves"))
-    words = [line.strip() for line in view.lines[1:]]
+    words = [f"{line.strip()[0].upper()}{line.strip()[1:]}." for line in view.lines[1:]]
     if band:
         words.append(f"The prediction itself may be off by its band, {band}: what saves less than that is hard to see.")
     return Section(

@@ -99,12 +99,16 @@ def serving_chapter(pen: Pen, scenario: Scenario, part: Part) -> Chapter:
         facts=report.served_facts(
             best.fleet, best.load, state, best.cost(state, best.load), targets_of(scenario.objective), best.place
         ),
-        sections=[*serving_sections(pen, best, targets_of(scenario.objective)), all_points(part)],
+        sections=[
+            *([Section(title="Request by request", views=part.views)] if scenario.asked == "simulate" else []),
+            *serving_sections(pen, best, targets_of(scenario.objective)),
+            *([] if scenario.asked == "simulate" else [all_points(part)]),
+        ],
     )
 
 
 def _question(tried: int) -> str:
-    which = f" Of {tried} fleets the one that serves most for its price is told about." if tried > 1 else ""
+    which = f" Of {tried} ways to serve it, the one that serves most for its price is told about." if tried > 1 else ""
     return f"What do users see of this fleet, and where does it saturate?{which}"
 
 
@@ -261,7 +265,7 @@ def cost_curves(pen: Pen, best: Served) -> Section:
             "A fleet costs the same whatever it serves: the busier it is, the cheaper a token.",
             *cost_words(best.hourly),
         ],
-        drawings=cost_drawings(pen, _across(best), points, cost),
+        drawings=cost_drawings(pen, _across(best), points, cost, with_what=", its prompt included"),
     )
 
 

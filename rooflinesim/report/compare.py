@@ -14,15 +14,26 @@ from rooflinesim.units import format_quantity
 
 if TYPE_CHECKING:
     from rooflinesim.analysis.compare import Case, CompareResult
+    from rooflinesim.analysis.serving.steady import SteadyState
 
 _SIDES = ("A", "B")
 _SHOWN_OPS = 12
 
+States = tuple["SteadyState | None", "SteadyState | None"]
 _Facts = tuple[tuple[str, str, str], ...]
 _DECODE: _Facts = (
     ("step_time_s", "time per step and token", "s"),
     ("tokens_per_s_per_user", "tokens/s and user", "1"),
     ("tokens_per_s", "tokens/s", "1"),
+)
+_SERVED: _Facts = (
+    ("served_requests_per_s", "requests/s", "1"),
+    ("tpot_mean_s", "TPOT, mean", "s"),
+    ("tpot_p95_s", "TPOT, 95 %", "s"),
+    ("ttft_mean_s", "TTFT, mean", "s"),
+    ("ttft_p95_s", "TTFT, 95 %", "s"),
+    ("running", "running requests", "1"),
+    ("saturating_requests_per_s", "saturates at, requests/s", "1"),
 )
 _PREFILL: _Facts = (("ttft_s", "time to first token", "s"), ("prompt_tokens_per_s", "prompt tokens/s", "1"))
 _BOTH: _Facts = (
@@ -41,8 +52,8 @@ _BOTH: _Facts = (
 )
 
 
-def compare_content(result: "CompareResult") -> dict[str, Any]:
-    """Columns and summary: every list of terms adds up to the difference."""
+def compare_content(result: "CompareResult", states: States = (None, None)) -> dict[str, Any]:
+    """Columns and summary: every list of terms adds up to the difference; `states` are what users see under traffic."""
     apart = result.difference
     whole = apart.second - apart.first
     first, second = result.breakdowns
@@ -73,7 +84,10 @@ def compare_content(result: "CompareResult") -> dict[str, Any]:
     for term, change in apart.terms.items():
         named = {"part": term.part, "op": term.op, "cause": term.cause}
         add("term", f"{term.op}, {term.cause}", change, first.terms.get(term), second.terms.get(term), **named)
-    sides = [side_facts(case, row) for case, row in zip((result.first, result.second), result.rows, strict=True)]
+    sides = [
+        {**side_facts(case, row), **served_facts(state)}
+        for case, row, state in zip((result.first, result.second), result.rows, states, strict=True)
+    ]
     return {
         "columns": {name: [row[name] for row in rows] for name in rows[0]} if rows else {},
         "summary": {
@@ -100,6 +114,18 @@ def side_facts(case: "Case", row: Any) -> dict[str, Any]:
     }
 
 
+def served_facts(state: "SteadyState | None") -> dict[str, Any]:
+    """What users see of one side under its traffic, under JSON names."""
+    if state is None:
+        return {}
+    names = ("requests_per_s", "running", "saturating_requests_per_s")
+    times = ("tpot_mean", "tpot_p95", "ttft_mean", "ttft_p95")
+    return {
+        **{f"served_{name}" if name == "requests_per_s" else name: float(getattr(state, name)[0]) for name in names},
+        **{f"{name}_s": float(getattr(state, name)[0]) for name in times},
+    }
+
+
 def bands_overlap(first: dict[str, Any], second: dict[str, Any]) -> bool:
     """Whether the bands of two times have a time in common, so that the order is not sure."""
     time = "ttft" if "ttft_s" in first else "step_time"
@@ -108,10 +134,10 @@ def bands_overlap(first: dict[str, Any], second: dict[str, Any]) -> bool:
     )
 
 
-def compare_views(result: "CompareResult", names: Sequence[str]) -> list[View]:
+def compare_views(result: "CompareResult", names: Sequence[str], states: States = (None, None)) -> list[View]:
     """Tables: side by side, what was changed, the difference by part and cause, and by operation."""
     return [
-        _side_view(result, names, compare_content(result)["summary"]),
+        _side_view(result, names, compare_content(result, states)["summary"]),
         *_change_views(result),
         _matrix_view(result),
         _op_view(result),
@@ -128,7 +154,7 @@ def _side_view(result: "CompareResult", names: Sequence[str], summary: Mapping[s
     sides = summary["first"], summary["second"]
     cases = result.first, result.second
     rows = []
-    for field, words, unit in (*(_DECODE if result.first.prompt is None else _PREFILL), *_BOTH):
+    for field, words, unit in (*_SERVED, *(_DECODE if result.first.prompt is None else _PREFILL), *_BOTH):
         values = [side.get(field) for side in sides]
         if not any(values):
             continue

@@ -130,7 +130,7 @@ def served_facts(
     ]
     if cost.usd_per_mtok is not None:
         value = f"{float(cost.usd_per_mtok[place]):.3g} USD"
-        facts.append(Fact(what="A million output tokens", value=value, beside="at this load"))
+        facts.append(Fact(what="A million output tokens", value=value, beside="prompts included, at this load"))
     facts.append(energy_fact(cost, place))
     return facts
 
@@ -171,7 +171,7 @@ def curve_view(load: "Load", state: "SteadyState", cost: "Cost") -> View:
             "TTFT ms",
             "band",
             "tok/s",
-            *(["USD/Mtok"] if has_cost else []),
+            *(["USD/Mtok all in"] if has_cost else []),
             "stable",
         ],
         rows=[

@@ -71,6 +71,9 @@ def test_a_side_is_picked_from_what_a_scenario_names(say):
     )
     assert found.result.difference.first == pytest.approx(first.rows[0]["step_time_s"], rel=1e-12)
     assert list(found.result.changes) == ["device"]
+    whole = found.summary["second"]["step_time_s"] - found.summary["first"]["step_time_s"]
+    for by in ("change", "cause", "part", "op", "term"):
+        assert math.fsum(row["difference_time_s"] for row in found.rows if row["by"] == by) == whole
 
 
 def test_one_file_may_hold_both(say):
@@ -87,6 +90,26 @@ def test_prompts_are_compared_with_prompts(say):
     assert code == 0
     assert "time to first token" in out
     assert "load    prompt 2,048, batch 1, context 0" in out
+
+
+def test_under_traffic_sides_stand_at_what_runs_and_at_what_users_see(say):
+    traffic = "traffic: {requests_per_s: 4, prompt_tokens: 500, output_tokens: 100}\n"
+    one = f"name: chat\nmodel: llama3-8b\nhardware: [l40s, h100]\nstack: vllm\n{traffic}"
+    code, out, err = say("a.yaml", "--format", "json", a=one)
+    assert code == 0, err
+    summary = json.loads(out)["summary"]
+    for side in ("first", "second"):
+        assert summary[side]["served_requests_per_s"] == 4
+        assert summary[side]["batch"] == max(1, round(summary[side]["running"]))
+        assert summary[side]["context_tokens"] == 550
+        assert summary[side]["tpot_p95_s"] >= summary[side]["step_time_s"]
+    assert summary["second"]["ttft_p95_s"] < summary["first"]["ttft_p95_s"]
+    assert "saturates at, requests/s" in say("a.yaml", a=one)[1]
+    assert "batch 8, context 2,048" in say("a.yaml", "--pick", "batch=8", a=one)[1]
+    code, _, err = say("a.yaml", a=one.replace("requests_per_s: 4", "requests_per_s: 4000"))
+    assert code == 2
+    assert "requests/s queues grow without end; ask for less" in err
+    assert "names several loads" in say("a.yaml", a=one.replace("requests_per_s: 4", "requests_per_s: [4, 5]"))[2]
 
 
 def test_the_way_from_one_to_the_other_is_drawn(say, tmp_path):

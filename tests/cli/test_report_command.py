@@ -22,6 +22,9 @@ QUESTIONS = {
     "crossover": BASE + "question: crossover\n",
     "speculate": BASE + "batch: [1, 16]\nspeculation: {method: ngram, draft_length: 0:4:+1, acceptance_rate: 0.7}\n",
     "serve": BASE + "question: serve\ntraffic: {requests_per_s: [1, 4], prompt_tokens: 500, output_tokens: 100}\n",
+    "plan": BASE + "maximum_devices: 2\nparallelism: {tensor: [1, 2]}\n"
+    "traffic: {requests_per_s: 2, prompt_tokens: 500, output_tokens: 100}\n"
+    "objective: {tpot_p95: 50 ms, ttft_p95: 1 s}\nprice: {h100: 2.5 USD/h}\n",
 }
 HOSTILE = "<script>alert(1)</script>"
 
@@ -104,14 +107,29 @@ def test_of_several_deployments_the_best_is_told_apart_from_the_next():
     assert "both at batch 4" in found
 
 
+def test_a_plan_says_what_to_take_what_it_costs_and_how_much_more_it_bears():
+    found = Page(page(QUESTIONS["plan"])).text
+    assert "Take 1 x h100 as 1 x 1 GPU for 2.5 USD/h: the cheapest fleet of" in found
+    assert "It surely meets the objective" in found
+    assert "Recommended deployment" in found
+    assert "What would change the answer" in found
+    assert "Why the others were not taken" in found
+
+
+def test_a_plan_without_a_fleet_names_the_floor():
+    text = page(QUESTIONS["plan"].replace("50 ms", "0.1 ms"), "md")
+    assert "Nothing is feasible: no fleet of these devices meets the objective." in text
+    assert "Reading the weights takes at least" in text
+
+
 def test_several_scenarios_are_chapters():
-    text = page("name: one\n" + QUESTIONS["decode"] + "---\nname: two\n" + QUESTIONS["memory"])
+    text = page("name: one\n" + QUESTIONS["prefill"] + "---\nname: two\n" + QUESTIONS["memory"])
     assert 'href="#chapter-2"' in text
     assert 'id="chapter-2"' in text
 
 
 def test_equal_scenarios_give_equal_bytes():
-    assert page(QUESTIONS["choice"]) == page.__wrapped__(QUESTIONS["choice"])
+    assert page(QUESTIONS["crossover"]) == page.__wrapped__(QUESTIONS["crossover"])
 
 
 @pytest.mark.parametrize("form", ["html", "md"])
@@ -150,11 +168,11 @@ def test_markdown_has_the_answer_and_whole_tables(question):
 
 
 def test_the_command_writes_a_whole_file_and_says_how_large(capsys, tmp_path):
-    path = EXAMPLES / "gpt-oss-120b-on-one-h100.yaml"
+    path = EXAMPLES / "chat-on-one-gpu.yaml"
     assert run(["report", str(path), "-o", str(tmp_path / "report.md")]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'report.md'}: ")
     text = (tmp_path / "report.md").read_text()
-    assert "rooflinesim report gpt-oss-120b-on-one-h100.yaml -o report.md" in text
+    assert "rooflinesim report chat-on-one-gpu.yaml -o report.md" in text
     assert str(tmp_path) not in text
 
 
@@ -162,7 +180,7 @@ def test_the_command_writes_a_whole_file_and_says_how_large(capsys, tmp_path):
     ("text", "name", "words"),
     [
         (BASE, "report.pdf", "report.pdf: a report is a page or Markdown; end its name in .html or .md"),
-        (BASE, "no/report.html", "cannot be written"),
+        (QUESTIONS["prefill"], "no/report.html", "cannot be written"),
         (BASE.replace("h100", "h1000"), "report.html", "unknown GPU 'h1000'"),
         ("---\n".join([BASE] * 21), "report.html", "21 scenarios are too many for one report; at most 20"),
         ("model: llama3-8b\n", "report.html", "hardware"),

@@ -18,9 +18,12 @@ from rooflinesim.workload.op import AttentionShape, ExpertShape, GemmShape, Op
 from rooflinesim.workload.step import Array
 
 NEARNESS = 4.0
-"""Power of the distance by which a sample counts less the further away it is [1]."""
+"""Power of the distance by which a sample of attention counts less the further away it is [1]."""
 
-ATTENTION_SCALES = (0.5, 0.5, 2.0, 2.0, 3.0, 1.0)
+SLOPE_RIDGE = 0.5
+"""How much the slopes of factors over shapes are held back; of several, the one that foretold left-out shapes best."""
+
+ATTENTION_SCALES = (0.5, 0.5, 3.0, 2.0, 3.0, 1.0)
 """Distance of a factor of e in sequences, KV heads, group, head size, queries and context of attention [1]."""
 
 
@@ -116,12 +119,11 @@ def law_time(memory: Array, compute: Array, law: RoofLaw) -> Array:
     return law.fixed_time + smooth_maximum(memory, compute, law.overlap_exponent)
 
 
-def gemm_factor(rows: Array, inputs: Array, outputs: Array, measured: MeasuredGemm) -> Array:
+def gemm_factor(rows: Array, inputs: float, outputs: float, measured: MeasuredGemm) -> Array:
     r"""Measured over law at m rows of a k x n matrix [1].
 
     Each measured shape gives its factor at m, interpolated in the logarithm of rows and held beyond the ends; the
-    shapes are averaged, by weights :math:`d^{-4}` of the distance d in the logarithms of k and n. At a measured
-    point it is the measurement's own.
+    shapes together give that of k x n by `shape_weights`. At a measured point it is the measurement's own.
 
     Parameters
     ----------
@@ -131,19 +133,37 @@ def gemm_factor(rows: Array, inputs: Array, outputs: Array, measured: MeasuredGe
     places = np.log(measured.rows)
     at = np.log(np.maximum(rows, 1e-9))
     logarithms = np.stack([np.interp(at, places, np.log(shape.factors)) for shape in measured.shapes])
-    offsets = [
-        np.log(inputs / np.array([shape.inputs for shape in measured.shapes], dtype=np.float64)),
-        np.log(outputs / np.array([shape.outputs for shape in measured.shapes], dtype=np.float64)),
-    ]
-    weights = nearness(np.stack(offsets))
-    factor: Array = np.exp(np.tensordot(weights, logarithms, axes=1))
+    factor: Array = np.exp(np.tensordot(shape_weights(inputs, outputs, measured), logarithms, axes=1))
     return factor
 
 
-def nearness(offsets: np.ndarray) -> np.ndarray:
-    """Weights of samples that sum to one, from their offsets of shape (features, samples) or with points last [1]."""
+def shape_weights(inputs: float, outputs: float, measured: MeasuredGemm) -> np.ndarray:
+    r"""Weights by which measured shapes give the logarithm of the factor of another, shape (shapes,) [1].
+
+    A plane in the logarithms of k and n, of least squares with its slopes held back, and on it what the nearest shapes
+    depart from it, by weights :math:`d^{-2}` of the distance. Beyond the measured sizes the plane goes on level.
+    """
+    known = np.log([[shape.inputs, shape.outputs] for shape in measured.shapes])
+    asked = np.clip(np.log([inputs, outputs]), known.min(axis=0), known.max(axis=0))
+    middle = known.mean(axis=0)
+    plane = np.column_stack([np.ones(len(known)), known - middle])
+    held_back = np.diag([0.0, SLOPE_RIDGE, SLOPE_RIDGE])
+    solved = np.linalg.solve(plane.T @ plane + held_back, plane.T)
+    near = nearness((np.log([inputs, outputs]) - known).T, 2.0)
+    on_plane = np.concatenate([[1.0], asked - middle]) @ solved
+    weights: np.ndarray = on_plane + near @ (np.eye(len(known)) - plane @ solved)
+    return weights
+
+
+def nearness(offsets: np.ndarray, power: float) -> np.ndarray:
+    """Weights of samples that sum to one, falling with a power of the distance [1].
+
+    Parameters
+    ----------
+    offsets : of samples from what is asked, shape (features, samples) or with points last
+    """
     apart = (offsets**2).sum(axis=0)
-    weights = 1.0 / (apart + 1e-6) ** (0.5 * NEARNESS)
+    weights = 1.0 / (apart + 1e-6) ** (0.5 * power)
     shares: np.ndarray = weights / weights.sum(axis=0)
     return shares
 
@@ -174,7 +194,7 @@ def attention_factor(
     places = np.log(np.maximum(np.stack(asked), 1e-9))[:, None]
     offsets = scales * (places - np.log(known).reshape(*known.shape, *[1] * asked[0].ndim))
     factors = np.log([sample.factor for sample in measured.samples])
-    factor: Array = np.exp(np.tensordot(factors, nearness(offsets), axes=1))
+    factor: Array = np.exp(np.tensordot(factors, nearness(offsets, NEARNESS), axes=1))
     return factor
 
 

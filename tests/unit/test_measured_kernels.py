@@ -134,3 +134,16 @@ def test_launching_one_by_one_is_a_floor_where_the_host_was_measured() -> None:
     assert eager == pytest.approx(22e-3, rel=1e-6)
     graphs = float(step_time(asked(slow, "torch-graphs"), Step(context=64.0)).time)
     assert graphs == pytest.approx(float(step_time(asked(hardware), Step(context=64.0)).time) + 2e-5, rel=1e-6)
+
+
+def test_factors_follow_a_trend_over_shapes_and_stay_level_beyond_the_measured_ones() -> None:
+    # Factors fall as the square root of the outputs; 64 x 1024 was not measured.
+    shapes = tuple(
+        GemmSamples(inputs=inputs, outputs=outputs, factors=(outputs**-0.25,))
+        for inputs in (64, 256)
+        for outputs in (256, 512, 2048, 4096)
+    )
+    gemm = MeasuredGemm(law=ADDED, rows=(1.0,), shapes=shapes)
+    assert gemm_factor(1.0, 64.0, 1024.0, gemm) == pytest.approx(1024**-0.25, rel=0.03)
+    far, edge = gemm_factor(1.0, 128.0, 1e6, gemm), gemm_factor(1.0, 128.0, 4096.0, gemm)
+    assert far == pytest.approx(edge, rel=0.1)

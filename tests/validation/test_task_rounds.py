@@ -1,5 +1,7 @@
 """Rounds: every task often enough, long ones seldom, in one random order, and what breaks off is kept."""
 
+import dataclasses
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -28,14 +30,16 @@ def task(id_: str, log: list[str], breaks: Exception | type[BaseException] | Non
 
 
 def test_short_tasks_run_often_and_long_ones_once_more() -> None:
-    found = repeats({"short": 0.01, "long": 4.0}, 10.0)
-    assert found == {"short": MOST - 1, "long": 2}
-    assert repeats({"short": 0.01, "long": 40.0}, 10.0)["long"] == 1
+    tasks = [task("short", []), task("long", [])]
+    assert repeats(tasks, {"short": 0.01, "long": 4.0}, 10.0) == {"short": MOST - 1, "long": 2}
+    assert repeats(tasks, {"short": 0.01, "long": 40.0}, 10.0)["long"] == 1
+    few = [dataclasses.replace(tasks[0], most=4), tasks[1]]
+    assert repeats(few, {"short": 0.01, "long": 4.0}, 10.0)["short"] == 3
 
 
 def test_a_budget_is_not_exceeded_where_every_task_has_had_its_turn() -> None:
     costs = {f"t{n}": 0.1 * (n + 1) for n in range(20)}
-    found = repeats(costs, 60.0)
+    found = repeats([task(name, []) for name in costs], costs, 60.0)
     assert 0.8 * 60 < sum(costs[name] * runs for name, runs in found.items()) <= 60.0
 
 
@@ -97,7 +101,7 @@ def test_the_longest_steps_are_left_out_and_fewer_runs_are_taken_before_many_ste
     # Two runs of 23 seconds fit in 50 seconds; in 30 seconds only one run of each, and a little more.
     assert len(affordable_cells(asked, cheap, 50.0)[0]) == 23
     assert len(affordable_cells(asked, cheap, 30.0)[0]) == 23
-    dear = {**cheap, asked[5].id: 9.0}
+    dear = {**cheap, asked[5].id: 9.0}  # dearer than a 25th of the budget
     kept, skipped = affordable_cells(asked, dear, 46.0)
     assert len(kept) == 22
     assert [(one.id, one.reason) for one in skipped] == [

@@ -20,6 +20,9 @@ PROBE_ROWS = 16
 CELL_RUNS = (2.0, 1.2)
 """Runs of each cell that a budget must have room for; the fewer where the more would leave many out."""
 
+DEAREST = 0.04
+"""Share of a budget that one run of one cell may take at most: a dearer one costs many others their repetition."""
+
 MOST_LEFT_OUT = 0.1
 """Share of the cells that may be left out for more runs of the others."""
 
@@ -90,6 +93,9 @@ KERNEL_SHARE = 0.6
 CELLS_KERNEL_SHARE = 0.25
 """The same where steps are run beside kernels."""
 
+CELLS_KERNEL_RUNS = 3
+"""Runs of each benchmark at most where steps are run beside them: laws draw on many kernels, a step on its own runs."""
+
 SETUP_SECONDS = 1.5
 """What filling pools and probing takes at least [s]."""
 
@@ -99,7 +105,7 @@ def affordable_cells(
 ) -> tuple[list[Cell], list[Skipped]]:
     """Cells that can be run often enough within a time, and the longest ones, which are left out."""
     ordered = sorted(asked, key=lambda cell: costs[cell.id])
-    whole = np.cumsum([costs[cell.id] for cell in ordered])
+    whole = np.cumsum([costs[cell.id] if costs[cell.id] <= DEAREST * seconds else np.inf for cell in ordered])
     many, few = (int(np.searchsorted(whole * runs, seconds, side="right")) for runs in CELL_RUNS)
     fitting = many if many >= (1.0 - MOST_LEFT_OUT) * len(ordered) else few
     skipped = [

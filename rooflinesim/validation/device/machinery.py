@@ -195,28 +195,30 @@ BLOCK = 1 << 22
 """Random numbers that are drawn; pools repeat them, since drawing takes longer than measuring."""
 
 
-def filled(elements: int, forms: Sequence[str], device: str, amplitude: float) -> dict[str, torch.Tensor]:
-    """Random numbers in every page, by number format; those of fp32 are pairs of those of bf16, in the same memory.
+def filled(elements: int, form: str, device: str, amplitude: float) -> torch.Tensor:
+    """Random numbers of one format in every page."""
+    block = random_values(BLOCK, DTYPES[form], device, 0) * amplitude
+    values = torch.empty(elements, dtype=DTYPES[form], device=device)
+    for part in values.split(BLOCK):
+        part.copy_(block[: part.numel()])
+    return values
 
-    The upper half of a number of 32 bits is the same number in bf16, and the lower half only adds digits to it.
+
+def filled_weights(elements: int, forms: Sequence[str], device: str) -> dict[str, torch.Tensor]:
+    """Random weights by number format; those of fp32 are pairs of those of bf16, in the same memory.
+
+    The upper half of a number of 32 bits is the same number in bf16, and the lower half only adds digits to it. That
+    holds for what is only read: what is written in 32 bits has any digits, which in bf16 may be no number.
     """
-    found: dict[str, torch.Tensor] = {}
-    shares = {"fp32", "bf16"} <= set(forms)
-    for form in forms:
-        if form == "fp32" and shares:
-            continue
-        block = random_values(BLOCK, DTYPES[form], device, 0) * amplitude
-        values = torch.empty(elements * (2 if form == "bf16" and shares else 1), dtype=DTYPES[form], device=device)
-        for part in values.split(BLOCK):
-            part.copy_(block[: part.numel()])
-        found[form] = values
-    if shares:
-        found["fp32"] = found["bf16"].view(torch.float32)
-    return found
+    if not {"fp32", "bf16"} <= set(forms):
+        return {form: filled(elements, form, device, AMPLITUDE) for form in forms}
+    halves = filled(2 * elements, "bf16", device, AMPLITUDE)
+    rest = {form: filled(elements, form, device, AMPLITUDE) for form in forms if form not in ("fp32", "bf16")}
+    return {"fp32": halves.view(torch.float32), "bf16": halves, **rest}
 
 
-def held_bytes(forms: Sequence[str]) -> int:
-    """Bytes that a pool takes per element [B]."""
+def weight_bytes(forms: Sequence[str]) -> int:
+    """Bytes that the weights take per element [B]."""
     sizes = {form: int(DTYPES[form].itemsize) for form in forms}
     return sum(size for form, size in sizes.items() if form != "bf16" or "fp32" not in sizes)
 
@@ -226,8 +228,8 @@ def within_memory(
 ) -> tuple[list[Cell], list[Model], list[Skipped]]:
     """Cells and decoders that fit in the memory that is free, and those that do not, each with the reason."""
     room = 0.6 * own.memory
-    width = held_bytes(own.forms)
-    base = width * (benchmark_elements(kept) + cache_room(kept, ()))
+    width, cache_width = weight_bytes(own.forms), sum(int(DTYPES[form].itemsize) for form in own.forms)
+    base = width * benchmark_elements(kept) + cache_width * cache_room(kept, ())
     fitting, reasons = [], []
     for model in sorted(models, key=total_parameters):
         needed = base + width * total_parameters(model)
@@ -242,7 +244,8 @@ def within_memory(
     for cell in asked:
         if cell.model not in fitting:
             continue
-        needed = width * (max(weights, benchmark_elements(kept)) + max(cell.cache_elements, cache_room(kept, ())))
+        cached = cache_width * max(cell.cache_elements, cache_room(kept, ()))
+        needed = width * max(weights, benchmark_elements(kept)) + cached
         if needed <= room and cell.cache_elements <= MOST_CACHE:
             cells.append(cell)
         else:
@@ -276,13 +279,13 @@ class Pools:
 def pools(own: Machinery, kept: Sequence[Benchmark], models: Sequence[Model], asked: Sequence[Cell]) -> Pools:
     """Pools with room for any of the benchmarks, decoders and cells."""
     weights = max([benchmark_elements(kept), *(total_parameters(model) + (1 << 20) for model in models)])
-    held = (
-        filled(weights, own.forms, own.device, AMPLITUDE),
-        filled(cache_room(kept, asked), own.forms, own.device, 1.0),
-    )
+    caches = cache_room(kept, asked)
     return Pools(
-        weights={form: _pool(WeightPool, form, values) for form, values in held[0].items()},
-        caches={form: _pool(CachePool, form, values) for form, values in held[1].items()},
+        weights={
+            form: _pool(WeightPool, form, values)
+            for form, values in filled_weights(weights, own.forms, own.device).items()
+        },
+        caches={form: _pool(CachePool, form, filled(caches, form, own.device, 1.0)) for form in own.forms},
     )
 
 

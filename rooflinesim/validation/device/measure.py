@@ -14,6 +14,7 @@ import torch
 from rooflinesim.analysis.comparison import Skipped
 from rooflinesim.specs.model import Model
 from rooflinesim.validation.device.budget import (
+    CELLS_KERNEL_RUNS,
     CELLS_KERNEL_SHARE,
     KERNEL_SHARE,
     affordable_benchmarks,
@@ -36,7 +37,7 @@ from rooflinesim.validation.device.noise import (
     quiet_test,
     steady_rounds,
 )
-from rooflinesim.validation.device.rounds import Record, Task, run_round, run_rounds
+from rooflinesim.validation.device.rounds import MOST, Record, Task, run_round, run_rounds
 from rooflinesim.validation.exchange_fit import ExchangeTime
 from rooflinesim.validation.measured_fit import TimedOp
 from rooflinesim.workload.parameters import total_parameters
@@ -181,7 +182,7 @@ def _measure(
     skipped.extend(reasons)
     pool = pools(own, kept, models, asked)
     by_id = {one.id: one for one in kept}
-    tasks = kernel_tasks(own, kept, pool) if has_kernels else []
+    tasks = kernel_tasks(own, kept, pool, CELLS_KERNEL_RUNS if asked else MOST) if has_kernels else []
     record = Record()
     cell_by_id: dict[str, Cell] = {}
     try:
@@ -256,14 +257,15 @@ def twice_the_layer(models: Sequence[Model]) -> float:
     return 2.0 * max(total_parameters(model) / model.layer_count for model in models)
 
 
-def kernel_tasks(own: Machinery, kept: Sequence[Benchmark], pool: Pools) -> list[Task]:
+def kernel_tasks(own: Machinery, kept: Sequence[Benchmark], pool: Pools, most: int) -> list[Task]:
     """Tasks of benchmarks, and of reads of several sizes where the pool of weights is large enough."""
     largest = pool.weights[own.forms[0]]
     room = largest.values.numel() * largest.values.element_size()
-    return [
+    tasks = [
         *(benchmark_task(one, pool.weights[one.form], pool.caches[one.form], own.clock) for one in kept),
         *(read_task(size, largest, own.clock) for size in READ_BYTES if size <= 0.6 * room),
     ]
+    return [dataclasses.replace(task, most=most) for task in tasks]
 
 
 def cell_tasks(

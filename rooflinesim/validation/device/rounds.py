@@ -16,11 +16,15 @@ MOST = 9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """Something that a clock times again and again. `make` gives fresh, cold work each time it is called, untimed."""
+    """Something that a clock times again and again, `most` times at most.
+
+    `make` gives fresh, cold work each time it is called, untimed.
+    """
 
     id: str
     make: Callable[[], Marked]
     clock: Clock
+    most: int = MOST
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -96,24 +100,21 @@ def run_round(
         record.clock_rates.append((before, after))
 
 
-def repeats(costs: Mapping[str, float], seconds: float) -> dict[str, int]:
-    """Further runs of each task, from its cost, that fit in a time: long ones get fewer, none more than `MOST`.
+def repeats(tasks: Sequence[Task], costs: Mapping[str, float], seconds: float) -> dict[str, int]:
+    """Further runs of each task, from its cost, that fit in a time: long ones get fewer.
 
     Every task is given the same time, as far as it can use it; at least the second run of a task is always asked for.
     """
     low, high = 0.0, seconds
     for _ in range(40):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _taken(costs, middle) <= seconds else (low, middle)
-    return {id_: _runs(cost, low) for id_, cost in costs.items()}
+        whole = sum(costs[task.id] * _runs(task, costs[task.id], middle) for task in tasks)
+        low, high = (middle, high) if whole <= seconds else (low, middle)
+    return {task.id: _runs(task, costs[task.id], low) for task in tasks}
 
 
-def _runs(cost: float, each: float) -> int:
-    return int(min(max(each / max(cost, 1e-9), FEWEST - 1), MOST - 1))
-
-
-def _taken(costs: Mapping[str, float], each: float) -> float:
-    return sum(cost * _runs(cost, each) for cost in costs.values())
+def _runs(task: Task, cost: float, each: float) -> int:
+    return int(min(max(each / max(cost, 1e-9), FEWEST - 1), task.most - 1))
 
 
 def run_rounds(
@@ -130,7 +131,7 @@ def run_rounds(
     An interrupt ends them, and what was measured is kept.
     """
     started = time.perf_counter()
-    wanted = repeats(costs, seconds)
+    wanted = repeats(tasks, costs, seconds)
     most = max(wanted.values(), default=0)
     try:
         for turn in range(most):

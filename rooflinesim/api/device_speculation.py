@@ -108,7 +108,7 @@ def validate_speculation(
         for turn, form in enumerate(turns):
             hardware = profile or measured_hardware(pooled(parts), has_intervals=False)
             left = seconds - (time.perf_counter() - begun) - calibration * (len(turns) - turn)
-            share = left / (len(turns) - turn)
+            share = max(left, 0.0) / (len(turns) - turn)
             slowed = slow_down(parts[-1])
             if form not in chosen:
                 chosen[form] = pair or affordable_pair(hardware, form, share / slowed, own)

@@ -29,6 +29,7 @@ from rooflinesim.validation.speculated_rounds import (
     MeasuredCell,
     SpeculationCell,
     compared_rounds,
+    joined_cells,
     speculation_verdict,
 )
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 PAIRS = (("1B", "100M"), ("350M", "40M"), ("100M", "40M"))
 """Targets and their drafts, the largest first: a budget takes the first that it has room for."""
+
+VISITS = 2
+"""Times that a run comes to every cell: what drifts on a machine is then in all of them, and in the calibration."""
 
 CALIBRATION_SHARE = 0.25
 """Share of a budget that calibration takes, in parts before, between and after the cells."""
@@ -84,8 +88,8 @@ def validate_speculation(
     if profile is not None and not is_other_device:
         check_device(profile, own.name)
     begun = time.perf_counter()
-    slices = len(own.forms) + 1
-    calibration = CALIBRATION_SHARE * seconds / slices
+    turns = [form for _ in range(VISITS) for form in own.forms]
+    calibration = CALIBRATION_SHARE * seconds / (len(turns) + 1)
 
     def tell(what: str) -> None:
         if told:
@@ -95,25 +99,26 @@ def validate_speculation(
     parts = [measure(own, seconds=calibration, has_kernels=profile is None)]
     if parts[0].is_interrupted:
         raise KeyboardInterrupt
-    cells: list[MeasuredCell] = []
-    asked: list[SpeculationCell] = []
+    visited: list[MeasuredCell] = []
+    asked: dict[str, list[SpeculationCell]] = {}
     chosen: dict[str, tuple[str, str]] = {}
     reasons: dict[str, str] = {}
     is_interrupted = False
     try:
-        for index, form in enumerate(own.forms):
+        for turn, form in enumerate(turns):
             hardware = profile or measured_hardware(pooled(parts), has_intervals=False)
-            left = seconds - (time.perf_counter() - begun) - calibration * (len(own.forms) - index)
-            share = left / (len(own.forms) - index)
+            left = seconds - (time.perf_counter() - begun) - calibration * (len(turns) - turn)
+            share = max(left, 0.0) / (len(turns) - turn)
             slowed = slow_down(parts[-1])
-            chosen[form] = pair or affordable_pair(hardware, form, share / slowed, own)
-            wanted = chain_cells(*chosen[form], form)
-            if index == 0:
-                wanted.extend(other_cells(*chosen[form], form))
-            asked.extend(wanted)
+            if form not in chosen:
+                chosen[form] = pair or affordable_pair(hardware, form, share / slowed, own)
+                others = other_cells(*chosen[form], form) if turn == 0 else []
+                asked[form] = [*chain_cells(*chosen[form], form), *others]
+            wanted = asked[form]
             with at_work(own):
-                for at, one in enumerate(_run(wanted, own, share, _foretold(hardware, slowed), reasons), start=1):
-                    cells.append(one)
+                run = _run(wanted, own, share, _foretold(hardware, slowed), reasons, turn // len(own.forms))
+                for at, one in enumerate(run, start=1):
+                    visited.append(one)
                     tell(f"{form} cell {at} of {len(wanted)}")
             parts.append(measure(own, seconds=calibration, has_kernels=profile is None))
             is_interrupted = parts[-1].is_interrupted
@@ -121,13 +126,19 @@ def validate_speculation(
                 break
     except KeyboardInterrupt:
         is_interrupted = True
-        if not cells:
+        if not visited:
             raise
+    cells = joined_cells(visited)
     if not cells:
         raise UnsupportedError(f"--budget {seconds:.0f}s is too short for any round of speculation; give more")
     reason = "interrupted" if is_interrupted else "the budget ended before it"
     done = {one.cell.id for one in cells}
-    skipped = [Skipped(id=one.id, reason=reasons.get(one.id, reason)) for one in asked if one.id not in done]
+    skipped = [
+        Skipped(id=one.id, reason=reasons.get(one.id, reason))
+        for group in asked.values()
+        for one in group
+        if one.id not in done
+    ]
     found = pooled(parts)
     found = dataclasses.replace(found, is_interrupted=found.is_interrupted or is_interrupted)
     hardware = profile or measured_hardware(found, has_intervals=False)
@@ -152,6 +163,7 @@ def _run(
     seconds: float,
     fewest_time: Foretold,
     reasons: dict[str, str],
+    visit: int,
 ) -> Iterator[MeasuredCell]:
     """Cells with drafts of their own, then early exits, each with the time in proportion to what they need.
 
@@ -170,7 +182,13 @@ def _run(
             share = seconds * fewest_time(group) / whole
             try:
                 yield from measured_cells(
-                    group, clock, seconds=share, fewest_time=fewest_time, device=own.device, now=time.perf_counter
+                    group,
+                    clock,
+                    seconds=share,
+                    fewest_time=fewest_time,
+                    visit=visit,
+                    device=own.device,
+                    now=time.perf_counter,
                 )
             except (MemoryError, RuntimeError) as error:
                 reasons.update(dict.fromkeys((one.id for one in group), shortage(error)))

@@ -1,7 +1,7 @@
 """Rounds of speculation that were run: what was measured of them, and what predictions say of the same."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -143,6 +143,24 @@ class MeasuredCell(Noun):
         kept = np.array([one.kept for one in self.rounds])
         judged = np.minimum(kept + 1, self.cell.draft_length)
         return float(kept.sum() / judged.sum())
+
+
+def joined_cells(visits: Iterable[MeasuredCell]) -> list[MeasuredCell]:
+    """Each cell once, with the rounds and output tokens of all visits."""
+    found: dict[str, MeasuredCell] = {}
+    for one in visits:
+        held = found.get(one.cell.id)
+        found[one.cell.id] = (
+            dataclasses.replace(
+                held,
+                rounds=(*held.rounds, *one.rounds),
+                compared=held.compared + one.compared,
+                gaps=(*held.gaps, *one.gaps),
+            )
+            if held
+            else one
+        )
+    return list(found.values())
 
 
 def predicted_rounds(measured: MeasuredCell, target: Deployment, draft: Deployment) -> SpeculateResult:

@@ -13,6 +13,7 @@ from rooflinesim.validation.speculated_rounds import (
     MeasuredRound,
     SpeculationCell,
     compared_rounds,
+    joined_cells,
     predicted_rounds,
     speculation_verdict,
     textbook_speedup,
@@ -131,6 +132,15 @@ def test_sides_are_judged_only_where_the_measurement_has_one():
     verdict = speculation_verdict(cells, found, {"bf16": 0.4}, near_tie=4.0)
     assert (verdict.judged_sides, verdict.right_side) == (2, 0.5)
     assert (verdict.compared_tokens, verdict.differences, verdict.near_ties) == ({"bf16": 30}, {"bf16": 3}, {"bf16": 2})
+
+
+def test_visits_of_a_cell_are_one_with_all_of_its_rounds():
+    first, other = (MeasuredCell(cell=one, rounds=(timed(),), compared=8, gaps=(1.0,)) for one in (CHAIN, TREE))
+    again = MeasuredCell(cell=CHAIN, rounds=(timed(verify=170e-3), timed()), compared=16)
+    joined = joined_cells([first, other, again])
+    assert [one.cell for one in joined] == [CHAIN, TREE]
+    assert (len(joined[0].rounds), joined[0].compared, joined[0].gaps) == (3, 24, (1.0,))
+    assert joined[1] == other
 
 
 def test_labels_tell_what_is_behind_a_speedup():

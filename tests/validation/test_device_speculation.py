@@ -86,7 +86,7 @@ def test_an_interrupt_keeps_what_was_measured(monkeypatch):
             yield one
 
     monkeypatch.setattr(speculation_cells, "measured_cells", interrupted)
-    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 5)
+    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 3)
     answer = answered(seconds=60.0)
     assert (answer.summary["n"], answer.summary["skipped"]) == (4, 19)
     assert answer.extra["skipped"][0]["reason"] == "interrupted"
@@ -102,7 +102,7 @@ def test_cells_for_which_memory_runs_out_are_left_out_with_the_reason(monkeypatc
         return whole(cells, *asked, **rest)
 
     monkeypatch.setattr(speculation_cells, "measured_cells", short)
-    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 5)
+    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 3)
     answer = answered(seconds=60.0)
     assert (answer.summary["n"], answer.summary["skipped"]) == (3, 20)
     assert answer.extra["skipped"][0]["reason"].startswith("out of memory: DefaultCPUAllocator")
@@ -122,7 +122,7 @@ def answered(**changes):
 
 
 def test_a_run_has_the_fields_of_the_interface_and_is_read_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 5)
+    monkeypatch.setattr(speculation_cells, "MOST_ROUNDS", 3)
     monkeypatch.setattr(device_speculation, "CALIBRATION_SHARE", 0.001)
     kept = {}
     answer = answered(seconds=3600.0, keep=kept.update)

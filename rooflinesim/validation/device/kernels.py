@@ -72,8 +72,8 @@ SHAPES = {
 }
 """Shapes whose products and small operations are timed; none is a shape of the decoders that are validated."""
 
-ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Tokens of a decode step whose products are timed."""
+ROWS = (1, 2, 3, 4, 8, 16, 32, 64, 128)
+"""Tokens of a decode step whose products are timed; libraries change kernels at the fewest, three may outlast four."""
 
 LONG_ROWS = (256, 512)
 """Tokens of prompts whose products are timed."""

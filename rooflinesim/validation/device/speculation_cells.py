@@ -23,7 +23,8 @@ TREE_RANKS = (0.6, 0.25)
 QUIET = 0.05
 """What the layers after an exit add, so that the exit is right about as often as drafts are."""
 CONTEXT = 256
-FEWEST_ROUNDS, MOST_ROUNDS = 5, 30
+FEWEST_ROUNDS, MOST_ROUNDS = 3, 20
+"""Rounds of a cell at one visit."""
 
 
 def chain_cells(target: str, draft: str, form: str, *, context: int = CONTEXT) -> list[SpeculationCell]:
@@ -110,12 +111,12 @@ def plain_step(target: Decoder, rows: Rows, mark: Mark) -> None:
 
 
 def measured_cell(
-    cell: SpeculationCell, pair: Pair, reference: rules.Reference, clock: Clock, *, rounds: int
+    cell: SpeculationCell, pair: Pair, reference: rules.Reference, clock: Clock, *, rounds: int, visit: int = 0
 ) -> MeasuredCell:
     """Rounds of a cell from its start, each after a plain step of the same rows; fewer where a row comes to its end."""
     target, draft = pair.decoders(cell)
     rows, tree = pair.rows(cell), DraftTree(cell.parents)
-    rule = rule_of(cell, pair, rows, reference)
+    rule = rule_of(cell, pair, rows, reference, visit)
     found: list[MeasuredRound] = []
 
     def run(mark: Mark) -> None:
@@ -144,10 +145,10 @@ def measured_cell(
 
 
 def rule_of(
-    cell: SpeculationCell, pair: Pair, rows: Rows, reference: rules.Reference
+    cell: SpeculationCell, pair: Pair, rows: Rows, reference: rules.Reference, visit: int
 ) -> rules.Greedy | rules.Controlled | rules.Sampled:
-    """How a cell's drafts are proposed and judged; the same cell draws the same numbers."""
-    seed = random.Random(cell.id).randrange(1 << 30)
+    """How a cell's drafts are proposed and judged; the same visit of a cell draws the same numbers."""
+    seed = random.Random(f"{cell.id} {visit}").randrange(1 << 30)
     if cell.ranks:
         vocabulary = pair.target.model.vocabulary
         return rules.Controlled(reference, rows, cell.ranks, vocabulary=vocabulary, seed=seed)
@@ -179,6 +180,7 @@ def measured_cells(
     *,
     seconds: float,
     fewest_time: Callable[[Sequence[SpeculationCell]], float],
+    visit: int = 0,
     device: str = "cpu",
     now: Callable[[], float],
 ) -> Iterator[MeasuredCell]:
@@ -202,7 +204,7 @@ def measured_cells(
         order = list(own)
         random.Random(index).shuffle(order)
         for cell in order:
-            yield measured_cell(cell, pair, reference, clock, rounds=rounds)
+            yield measured_cell(cell, pair, reference, clock, rounds=rounds, visit=visit)
 
 
 def _groups(cells: Sequence[SpeculationCell]) -> list[list[SpeculationCell]]:

@@ -74,3 +74,18 @@ def reached_between(condition: Condition, low: float, high: float) -> float:
             break
         low, high = narrowed
     return high
+
+
+def held_from(condition: Condition, low: float, high: float) -> float:
+    """The value from which on a condition holds up to `high`, that does not hold at `low`, to 1e-13."""
+    while high - low > TOLERANCE * abs(high):
+        points = np.unique(_between(low, high))
+        points = points[points > low]
+        is_held = np.array(condition(points))
+        is_held[-1] = True
+        last = int(np.flatnonzero(~is_held)[-1]) if not is_held.all() else -1
+        narrowed = (low if last < 0 else float(points[last])), float(points[last + 1])
+        if narrowed == (low, high):
+            break
+        low, high = narrowed
+    return high

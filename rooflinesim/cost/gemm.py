@@ -64,8 +64,8 @@ def gemm_time(
 
 
 def whole_steps(rows: Array, step: float) -> Array:
-    """Rows rounded up to whole steps [tokens]."""
-    return np.ceil(rows / step) * step
+    """Rows rounded up to whole steps [tokens]; steps of one row leave means of rows as they are."""
+    return np.ceil(rows / step) * step if step > 1 else rows
 
 
 def computed_rows(rows: Array, law: GemmLaw) -> Array:

@@ -84,16 +84,18 @@ def crossing(ratio: Callable[[np.ndarray], Array], on_grid: Array | None = None)
     if not reached.any():
         return Crossing(first=None, stay=None)
 
-    def root(index: int) -> float:
+    def root(index: int, *, is_last: bool = False) -> float:
         low = 1e-9 if index == 0 else float(grid[index - 1])
-        return reached_between(lambda values: np.broadcast_to(ratio(values), values.shape) >= 1.0, low, grid[index])
+
+        def is_reached(values: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(ratio(values), values.shape) >= 1.0
+
+        return reached_between(is_reached, low, float(grid[index]), is_last=is_last)
 
     below = np.flatnonzero(~reached)
     last_below = int(below[-1]) if below.size else -1
-    stay = root(last_below + 1) if last_below + 1 < grid.size else None
-    first_index = int(np.argmax(reached))
-    first = stay if first_index == last_below + 1 else root(first_index)
-    return Crossing(first=first, stay=stay)
+    stay = root(last_below + 1, is_last=True) if last_below + 1 < grid.size else None
+    return Crossing(first=root(int(np.argmax(reached))), stay=stay)
 
 
 def op_crossing(op_of_batch: Callable[[np.ndarray], Op], machine: Machine, on_grid: Op | None = None) -> Crossing:

@@ -56,35 +56,26 @@ def _between(low: float, high: float) -> np.ndarray:
     return np.linspace(low, high, SECTIONS + 1)[1:]
 
 
-def _narrowed(condition: Condition, held: bool, points: np.ndarray, low: float) -> tuple[float, float]:
-    """The neighbours among points between which a condition first changes."""
+def _narrowed(
+    condition: Condition, held: bool, points: np.ndarray, low: float, *, is_last: bool = False
+) -> tuple[float, float]:
+    """The neighbours among points between which a condition first, or last, changes."""
     points = points[points > low]
     is_changed = condition(points) != held
     # Rounding may put the end of the bracket itself on the other side.
     is_changed[-1] = True
-    found = int(is_changed.argmax())
+    found = int(is_changed.size - np.argmin(is_changed[::-1])) if is_last and not is_changed.all() else 0
+    found = found if is_last else int(is_changed.argmax())
     return (low if found == 0 else float(points[found - 1])), float(points[found])
 
 
-def reached_between(condition: Condition, low: float, high: float) -> float:
-    """The first value above `low` at which a condition holds that holds at `high` but not at `low`, to 1e-13."""
-    while high - low > TOLERANCE * abs(high):
-        narrowed = _narrowed(condition, False, _between(low, high), low)
-        if narrowed == (low, high):
-            break
-        low, high = narrowed
-    return high
+def reached_between(condition: Condition, low: float, high: float, *, is_last: bool = False) -> float:
+    """The first value above `low` at which a condition holds that holds at `high` but not at `low`, to 1e-13.
 
-
-def held_from(condition: Condition, low: float, high: float) -> float:
-    """The value from which on a condition holds up to `high`, that does not hold at `low`, to 1e-13."""
+    With `is_last`, the value from which on it holds up to `high`.
+    """
     while high - low > TOLERANCE * abs(high):
-        points = np.unique(_between(low, high))
-        points = points[points > low]
-        is_held = np.array(condition(points))
-        is_held[-1] = True
-        last = int(np.flatnonzero(~is_held)[-1]) if not is_held.all() else -1
-        narrowed = (low if last < 0 else float(points[last])), float(points[last + 1])
+        narrowed = _narrowed(condition, False, _between(low, high), low, is_last=is_last)
         if narrowed == (low, high):
             break
         low, high = narrowed

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from rooflinesim.analysis.bracketing import held_from, reached_between
+from rooflinesim.analysis.bracketing import reached_between
 from rooflinesim.analysis.residency import max_batch
 from rooflinesim.analysis.timing import main_format, step_op_costs, step_ops, step_time
 from rooflinesim.cost.machine import Machine, machine_of
@@ -84,20 +84,18 @@ def crossing(ratio: Callable[[np.ndarray], Array], on_grid: Array | None = None)
     if not reached.any():
         return Crossing(first=None, stay=None)
 
-    def is_reached(batches: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(ratio(batches), batches.shape) >= 1.0
+    def root(index: int, *, is_last: bool = False) -> float:
+        low = 1e-9 if index == 0 else float(grid[index - 1])
 
-    def bracket(index: int) -> tuple[float, float]:
-        return (1e-9 if index == 0 else float(grid[index - 1])), float(grid[index])
+        def is_reached(values: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(ratio(values), values.shape) >= 1.0
+
+        return reached_between(is_reached, low, float(grid[index]), is_last=is_last)
 
     below = np.flatnonzero(~reached)
     last_below = int(below[-1]) if below.size else -1
-    first_index, stay_index = int(np.argmax(reached)), last_below + 1
-    first = reached_between(is_reached, *bracket(first_index))
-    if stay_index == first_index:
-        return Crossing(first=first, stay=first)
-    stay = held_from(is_reached, *bracket(stay_index)) if stay_index < grid.size else None
-    return Crossing(first=first, stay=stay)
+    stay = root(last_below + 1, is_last=True) if last_below + 1 < grid.size else None
+    return Crossing(first=root(int(np.argmax(reached))), stay=stay)
 
 
 def op_crossing(op_of_batch: Callable[[np.ndarray], Op], machine: Machine, on_grid: Op | None = None) -> Crossing:

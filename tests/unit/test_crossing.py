@@ -106,3 +106,12 @@ def test_more_device_memory_never_moves_a_flip_but_only_what_fits():
     for one, other in zip(small.rows, large.rows, strict=True):
         assert one.scope == "fits" or one == other
     assert math.isfinite(large.row("fits").batch)
+
+
+def test_of_several_changes_between_wide_steps_the_first_and_the_last_are_found():
+    # Neighbours of the grid are 4,858 and 5,255: between them the ratio rises above 1, falls below it and rises again.
+    def ratio(batch):
+        return np.where((batch < 5050.0) | ((batch > 5080.0) & (batch < 5110.0)), 0.5, 2.0)
+
+    found = crossing(ratio)
+    assert (found.first, found.stay) == (pytest.approx(5050.0, rel=1e-12), pytest.approx(5110.0, rel=1e-12))

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from rooflinesim.validation.device.budget import affordable_cells  # noqa: E402
 from rooflinesim.validation.device.cells import cells  # noqa: E402
 from rooflinesim.validation.device.clock import HostClock  # noqa: E402
-from rooflinesim.validation.device.measure import drop_unsteady  # noqa: E402
+from rooflinesim.validation.device.measure import drop_first_round, drop_unsteady  # noqa: E402
 from rooflinesim.validation.device.rounds import MOST, Record, Task, repeats, run_round, run_rounds  # noqa: E402
 from rooflinesim.validation.device.sizes import known_decoder  # noqa: E402
 
@@ -107,3 +107,11 @@ def test_the_longest_steps_are_left_out_and_fewer_runs_are_taken_before_many_ste
     assert [(one.id, one.reason) for one in skipped] == [
         (asked[5].id, "takes about 9 s, longer than the budget allows")
     ]
+
+
+def test_the_round_of_kernels_alone_is_left_out_where_later_ones_have_them() -> None:
+    record = Record()
+    run_round([task("a", []), task("b", [])], record, seed=0, told=lambda _: None)
+    run_round([task("a", [])], record, seed=1, told=lambda _: None)
+    drop_first_round(record)
+    assert {id_: [number for number, _ in own] for id_, own in record.samples.items()} == {"a": [1], "b": [0]}

@@ -93,7 +93,7 @@ KERNEL_SHARE = 0.6
 CELLS_KERNEL_SHARE = 0.25
 """The same where steps are run beside kernels."""
 
-CELLS_KERNEL_RUNS = 3
+CELLS_KERNEL_RUNS = 5
 """Runs of each benchmark at most where steps are run beside them: laws draw on many kernels, a step on its own runs."""
 
 SETUP_SECONDS = 1.5

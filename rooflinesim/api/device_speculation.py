@@ -84,6 +84,8 @@ def validate_speculation(
     from rooflinesim.validation.device.pooling import pooled
     from rooflinesim.validation.device.speculation_cells import chain_cells, other_cells
 
+    if pair is not None:
+        _check_pair(*pair)
     own = machinery(device, threads, forms)
     if profile is not None and not is_other_device:
         check_device(profile, own.name)
@@ -192,6 +194,15 @@ def _run(
                 )
             except (MemoryError, RuntimeError) as error:
                 reasons.update(dict.fromkeys((one.id for one in group), shortage(error)))
+
+
+def _check_pair(target: str, draft: str) -> None:
+    """Refuse a draft whose tokens are others than those of its target."""
+    first, second = known_decoder(target).vocabulary, known_decoder(draft).vocabulary
+    if first != second:
+        raise UnsupportedError(
+            f"--sizes: {target} has {first:,} tokens and {draft} {second:,}; give two decoders of one vocabulary"
+        )
 
 
 def _sampling_probability(form: str, own: "Machinery") -> float:

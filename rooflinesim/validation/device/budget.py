@@ -76,10 +76,11 @@ def affordable_benchmarks(
         products = [one for one, _ in kept if one.form == form and not one.is_attention]
         if len(products) < FEWEST_BENCHMARKS:
             fewest = sorted(cost for one, cost in costs.values() if one.form == form and not one.is_attention)
-            needed = 4.0 * len(own.forms) * sum(fewest[: 2 * FEWEST_BENCHMARKS]) / KERNEL_SHARE + SETUP_SECONDS
+            needed = 4.0 * len(own.forms) * sum(fewest[: 2 * FEWEST_BENCHMARKS])
+            times = math.ceil(needed / max(seconds, needed / 100.0))
             raise UnsupportedError(
                 f"--budget is too short: {len(products)} benchmarks of {form} fit, and {FEWEST_BENCHMARKS} are the"
-                f" fewest; about {needed:.0f}s would do"
+                f" fewest; about {max(2, times)} times as long would do"
             )
     return [one for one, _ in kept], left
 
@@ -95,9 +96,6 @@ CELLS_KERNEL_SHARE = 0.25
 
 CELLS_KERNEL_RUNS = 5
 """Runs of each benchmark at most where steps are run beside them: laws draw on many kernels, a step on its own runs."""
-
-SETUP_SECONDS = 1.5
-"""What filling pools and probing takes at least [s]."""
 
 
 def affordable_cells(

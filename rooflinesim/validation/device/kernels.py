@@ -157,11 +157,14 @@ class Benchmark:
 
 
 def benchmarks(forms: Sequence[str], *, largest: float = math.inf) -> Iterator[Benchmark]:
-    """All benchmarks of some number formats; shapes of more than `largest` elements in a layer are left out."""
+    """All benchmarks of some number formats.
+
+    Shapes of more than `largest` elements in a layer are left out, but for the smallest ones that a law needs.
+    """
+    by_size = sorted(SHAPES.values(), key=layer_elements)
+    asked = [model for place, model in enumerate(by_size) if place < FEWEST_SHAPES or layer_elements(model) <= largest]
     for form in forms:
-        for model in SHAPES.values():
-            if layer_elements(model) > largest:
-                continue
+        for model in asked:
             for rows in ROWS:
                 yield Benchmark(model=model, form=form, batch=rows, new_tokens=1, context=64)
             for rows in LONG_ROWS:
@@ -176,6 +179,9 @@ def benchmarks(forms: Sequence[str], *, largest: float = math.inf) -> Iterator[B
         for rows in EXPERT_ROWS:
             yield Benchmark(model=EXPERTS, form=form, batch=rows, new_tokens=1, context=64)
 
+
+FEWEST_SHAPES = 2
+"""Shapes that a law of products is fitted to at the least."""
 
 EXPERTS = benchmark_model(
     "experts", hidden_size=640, heads=10, kv_heads=2, head_size=64, width=896, vocabulary=64, experts=6

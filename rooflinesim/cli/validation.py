@@ -153,8 +153,18 @@ def validate(
     figure_form = None if plot is None else plots.figure_form(plot)
     if not wanted:
         seconds = options.one_duration(budget or ("10m" if speculation else "3m"), "--budget")
-        ask = _speculated if speculation else _measured
-        answer = ask(seconds, threads, device, formats, sizes, profile, other_device, output, quiet)
+        answer = _run(
+            sizes,
+            profile,
+            output,
+            quiet,
+            speculation=speculation,
+            seconds=seconds,
+            threads=threads,
+            device=device,
+            forms=_listed(formats),
+            is_other_device=other_device,
+        )
     else:
         answer = _recorded(wanted, columns, limit, stack, quiet)
     if plot is not None and figure_form is not None:
@@ -184,66 +194,32 @@ def _recorded(wanted: list[str], columns: tuple[str, ...], limit: int | None, st
         )
 
 
-def _measured(
-    seconds: float,
-    threads: int,
-    device: str | None,
-    formats: str | None,
-    sizes: str | None,
-    profile: str | None,
-    other_device: bool,
-    output: Path | None,
-    quiet: bool,
+def _run(
+    sizes: str | None, profile: str | None, output: Path | None, quiet: bool, *, speculation: bool, **asked: Any
 ) -> Any:
-    """Predictions beside steps run on this device; they are in the file before anything is compared."""
+    """Predictions beside what is run on this device; they are in the file before anything is compared."""
+    from rooflinesim.api.device_speculation import validate_speculation
     from rooflinesim.api.device_validation import SIZES, validate_device
     from rooflinesim.config import load_hardware
 
+    names = _listed(sizes)
+    asked["profile"] = load_hardware(profile) if profile else None
     with _clock_bar("validate", quiet) as told:
-        return validate_device(
-            seconds=seconds,
-            threads=threads,
-            device=device,
-            forms=_listed(formats),
-            sizes=_listed(sizes) or SIZES,
-            profile=load_hardware(profile) if profile else None,
-            is_other_device=other_device,
-            told=told,
-            keep=lambda times: _keep(times, output),
-        )
+        asked |= {"told": told, "keep": lambda times: _keep(times, output)}
+        if speculation:
+            return validate_speculation(pair=_pair(sizes, names), **asked)
+        return validate_device(sizes=names or SIZES, **asked)
 
 
-def _speculated(
-    seconds: float,
-    threads: int,
-    device: str | None,
-    formats: str | None,
-    sizes: str | None,
-    profile: str | None,
-    other_device: bool,
-    output: Path | None,
-    quiet: bool,
-) -> Any:
-    """Predictions beside speculation run on this device."""
-    from rooflinesim.api.device_speculation import validate_speculation
-    from rooflinesim.config import load_hardware
+def _pair(sizes: str | None, names: list[str] | None) -> tuple[str, str] | None:
+    """A target and its draft."""
     from rooflinesim.errors import UnsupportedError
 
-    names = _listed(sizes)
-    if names is not None and len(names) != 2:
+    if names is None:
+        return None
+    if len(names) != 2:
         raise UnsupportedError(f"--sizes: {sizes!r} names no pair; give a target and its draft, such as 350M,40M")
-    with _clock_bar("validate", quiet) as told:
-        return validate_speculation(
-            seconds=seconds,
-            threads=threads,
-            device=device,
-            forms=_listed(formats),
-            pair=(names[0], names[1]) if names else None,
-            profile=load_hardware(profile) if profile else None,
-            is_other_device=other_device,
-            told=told,
-            keep=lambda times: _keep(times, output),
-        )
+    return names[0], names[1]
 
 
 def _keep(predictions: Any, output: Path | None) -> None:

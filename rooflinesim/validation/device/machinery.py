@@ -145,6 +145,7 @@ def _refusal(form: str, device: str) -> str | None:
         torch.nn.functional.linear(one, one)
         torch.nn.functional.rms_norm(one, (8,))
     except (RuntimeError, NotImplementedError, AttributeError) as error:
+        # There is no list of what a build multiplies; older ones lack the function itself.
         return str(error).splitlines()[0]
     return None
 

@@ -12,7 +12,7 @@ from rooflinesim.analysis.capacity.layouts import EVERY_COUNT, layouts
 from rooflinesim.analysis.capacity.plan import Plan
 from rooflinesim.analysis.capacity.plan import plan as capacity_plan
 from rooflinesim.analysis.serving.arrivals import load_of
-from rooflinesim.analysis.serving.asked import load_at
+from rooflinesim.analysis.serving.asked import DRAFTING_BATCH, load_at
 from rooflinesim.analysis.serving.load import Drafts, Load
 from rooflinesim.analysis.speculation.drafting import acceptance_of, speculation_of
 from rooflinesim.api.answers import resolved
@@ -34,9 +34,6 @@ from rooflinesim.specs.scenario import Scenario
 
 MAXIMUM_PLANS = 50
 """Plans of one answer: a scenario may name several models, loads, objectives and acceptances."""
-
-DRAFTING_BATCH = 16.0
-"""Batch at which a draft on one device is compared with one on all of the target's [1]."""
 
 Point = Mapping[str, Any]
 

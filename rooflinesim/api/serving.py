@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rooflinesim.analysis.serving.arrivals import Requests, drawn_requests, faster, load_of
-from rooflinesim.analysis.serving.asked import WAYS, drafts_of, fleet_of, load_at, policy_at
+from rooflinesim.analysis.serving.asked import drafts_of, fleet_of, load_at, policy_at
 from rooflinesim.analysis.serving.load import Drafts, Fleet, Load
 from rooflinesim.analysis.serving.simulation import simulate
 from rooflinesim.analysis.serving.steady import steady_state
 from rooflinesim.api.answers import answer
 from rooflinesim.api.drafting import drafting_notes
-from rooflinesim.api.scenario_drafting import drafting_of, speculation_points
-from rooflinesim.api.scenario_traffic import prefill_hardware, traffic_of
+from rooflinesim.api.scenario_drafting import drafting_of
+from rooflinesim.api.scenario_traffic import prefill_hardware, serving_axes, traffic_of
 from rooflinesim.config.traces import load_trace
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.report import serving as report
@@ -29,30 +29,8 @@ def serving_points(scenario: Scenario) -> list[dict[str, Any]]:
 
     Rates and numbers of users are left out: one answer holds all of them.
     """
-    traffic, prefill = traffic_of(scenario), scenario.prefill
-    axes: dict[str, tuple[Any, ...]] = {
-        "replicas": scenario.replicas or (1,),
-        "batch_limit": scenario.policy.batch_limit or (None,),
-        "chunk_tokens": scenario.policy.chunk_tokens or (0,),
-        "prompt_tokens": traffic.prompt_tokens or (None,),
-        "output_tokens": traffic.output_tokens or (None,),
-        "cached_share": traffic.cached_share,
-    }
-    if prefill is not None:
-        axes |= {f"prefill_{name}": getattr(prefill, name) or (1,) for name in (*WAYS, "replicas")}
-    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    if scenario.speculation is None:
-        return points
-    if scenario.speculation.tree is not None or not scenario.speculation.draft_length:
-        raise UnsupportedError(
-            f"{scenario.name}: speculation: serving is answered for chains: give draft_length, such as 3"
-        )
-    drafted = [
-        {**point, "draft_length": length}
-        for point in speculation_points(scenario)
-        for length in scenario.speculation.draft_length
-    ]
-    return [{**point, **further} for point in points for further in drafted]
+    axes = serving_axes(scenario)
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def fleet_at(decode: Deployment, scenario: Scenario, point: Point) -> Fleet:

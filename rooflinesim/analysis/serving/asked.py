@@ -62,5 +62,5 @@ def drafts_of(target: Deployment, drafting: Drafting, asked: Speculation, load: 
     """Speculation in the loop at a point that drafts."""
     length = point["draft_length"]
     speculation = speculation_of(target, drafting, batch=DRAFTING_BATCH, context=load.mean_context, longest=length)
-    kept = acceptance_of(asked, point.get("acceptance_rate", 0.0), length)
+    kept = acceptance_of(asked, point.get("acceptance_rate", 0.0), max(asked.draft_length, default=length))
     return Drafts(speculation=speculation, acceptance=kept, draft_length=length)

@@ -123,6 +123,11 @@ def run_notes(found: "Measured") -> list[str]:
         notes.append(
             "timed by the CPU time of one thread, which leaves out what other processes took; --threads asks for more"
         )
+    if found.pace_spread > 0.0:
+        notes.append(
+            f"times are divided by the pace of the machine around each, as all other runs near it tell; it varied by"
+            f" {found.pace_spread:.1%}"
+        )
     if found.is_interrupted:
         notes.append("interrupted: what was measured until then is used")
     if found.skipped:
@@ -157,6 +162,7 @@ def run_summary(found: "Measured") -> dict[str, Any]:
         "even_odd_difference": noise.drift,
         "rounds": found.rounds,
         "spread": found.spread,
+        "pace_spread": found.pace_spread,
         "seconds_s": found.seconds,
         "is_interrupted": found.is_interrupted,
     }

@@ -24,6 +24,8 @@ from rooflinesim.api.device_calibration import (
 )
 from rooflinesim.api.measured_hardware import STACK, measured_hardware, provisional_hardware
 from rooflinesim.config.catalogue import load_stack
+from rooflinesim.cost.machine import machine_of
+from rooflinesim.cost.step import op_cost
 from rooflinesim.errors import UnsupportedError
 from rooflinesim.report import device_validation as report
 from rooflinesim.report import validation as validation_report
@@ -33,6 +35,8 @@ from rooflinesim.specs.hardware import Hardware, math_format
 from rooflinesim.specs.measured_kernels import MeasuredKernels, RoofLaw
 from rooflinesim.specs.stack import Stack
 from rooflinesim.validation.agreement import half_throughputs, mape_interval, median_interval, share_rows
+from rooflinesim.validation.device.sizes import known_decoder
+from rooflinesim.validation.measured_fit import TimedOp
 from rooflinesim.workload.step import Step
 
 if TYPE_CHECKING:
@@ -65,7 +69,8 @@ def validate_device(
     seconds : budget of wall time. [s] > 0
     threads, device, forms : as in `calibrate_device`
     sizes : names of decoders
-    profile : predicts from a stored hardware profile; None calibrates in the same rounds
+    profile : predicts from a stored hardware profile; None calibrates in the same rounds. Kernels run all the same, and
+        tell at what pace the device is today
     is_other_device : allows a profile that was not measured on this device
     told : how many seconds of how many are spent, and with what
     keep : given all predictions [s] by cell before they are compared
@@ -76,23 +81,22 @@ def validate_device(
         another device.
     """
     require_torch()
-    from rooflinesim.validation.device.cells import cells
+    from rooflinesim.validation.device.cells import GPU_PROMPTS, PROMPTS, cells
     from rooflinesim.validation.device.machinery import machinery
     from rooflinesim.validation.device.measure import measure
     from rooflinesim.validation.device.runners import runners_on
-    from rooflinesim.validation.device.sizes import known_decoder
 
     own = machinery(device, threads, forms)
     if profile is not None and not is_other_device:
         check_device(profile, own.name)
     models = [known_decoder(name) for name in sizes]
-    asked = list(cells(models, own.forms, runners=runners_on(own.device)))
+    prompts = GPU_PROMPTS if own.is_gpu else PROMPTS
+    asked = list(cells(models, own.forms, runners=runners_on(own.device), prompts=prompts))
     found = measure(
         own,
         seconds=seconds,
         models=models,
         asked=asked,
-        has_kernels=profile is None,
         foretell=lambda kernels, wanted: predicted(profile or provisional_hardware(own, kernels), wanted).time.tolist(),
         told=told,
     )
@@ -105,7 +109,19 @@ def validate_device(
     predictions = predicted(hardware, ordered)
     if keep:
         keep(dict(zip([cell.id for cell in ordered], predictions.time.tolist(), strict=True)))
-    return _answer(found, hardware, predictions, seconds)
+    paces = kernel_paces(profile, found.kernels) if profile else {}
+    return _answer(found, hardware, predictions, seconds, paces)
+
+
+def kernel_paces(profile: Hardware, kernels: Sequence[TimedOp]) -> dict[str, float]:
+    """How many times what a profile predicts products take now, the median by number format [1]."""
+    apart: dict[str, list[float]] = defaultdict(list)
+    model = known_decoder("tiny")
+    for one in kernels:
+        if one.op.kind == "gemm":
+            machine = machine_of(deployment(model=model, hardware=profile, stack=known_stack(STACK), weights=one.form))
+            apart[one.form].append(one.time / float(op_cost(one.op, machine).time))
+    return {form: float(np.median(found)) for form, found in apart.items()}
 
 
 def check_device(profile: Hardware, name: str) -> None:
@@ -282,7 +298,9 @@ def uncalibrated(found: "Measured", measured: np.ndarray) -> dict[str, Any] | No
     }
 
 
-def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, seconds: float) -> Answer:
+def _answer(
+    found: "Measured", hardware: Hardware, predictions: Predictions, seconds: float, paces: Mapping[str, float]
+) -> Answer:
     ordered = [cell for cell, _ in found.cells]
     times = [own for _, own in found.cells]
     measured = np.array([float(np.median([time for _, time in own])) for own in times])
@@ -325,10 +343,14 @@ def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, sec
             ("steady", score(comparison, ~is_noisy, "steady")),
         )
     }
+    at_pace = predictions.time * np.array([paces.get(cell.form, 1.0) for cell in ordered])
     summary = {
         **content["summary"],
         "mape_low": low,
         "mape_high": high,
+        "mape_as_clocked": _mape(predictions.time, np.array(found.as_clocked)),
+        "kernel_paces": dict(paces) or None,
+        "mape_at_kernel_paces": _mape(at_pace, measured) if paces else None,
         "noise_floor": floor,
         "noisy_cells": int(is_noisy.sum()),
         "half_throughput_batch": [dataclasses.asdict(one) for one in flips],
@@ -370,6 +392,10 @@ def _answer(found: "Measured", hardware: Hardware, predictions: Predictions, sec
             "predictions": dict(zip([cell.id for cell in ordered], predictions.time.tolist(), strict=True)),
         },
     )
+
+
+def _mape(predicted_times: np.ndarray, measured: np.ndarray) -> float:
+    return float(np.abs(predicted_times / measured - 1.0).mean())
 
 
 _LABELS: Mapping[str, Callable[["Cell"], Any]] = {

@@ -35,7 +35,7 @@ INSIDE = 1.2816
 """Standard deviations on either side of the middle 80 % of a normal distribution."""
 
 SMALLEST_SPREAD = 0.02
-"""Spread of a step's time that no fit gets below: that of one measurement of a step and another [1]."""
+"""Spread of a step's time on a quiet machine [1]."""
 
 
 def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardware:
@@ -88,7 +88,7 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
         calibration = dataclasses.replace(calibration, collectives=law)
         link = base.link or Link(name="measured", bandwidth=bandwidth, devices=max(2, found.exchanges[0].ranks))
         hardware = dataclasses.replace(hardware, link=link, calibration=calibration)
-    bands = step_bands(hardware, errors, found)
+    bands = step_bands(hardware, errors, _floor(found, is_stored=has_intervals))
     return dataclasses.replace(hardware, calibration=dataclasses.replace(calibration, bands=bands))
 
 
@@ -235,7 +235,18 @@ def constants_of(form: str, kernels: MeasuredKernels) -> dict[str, float]:
     return found
 
 
-def step_bands(hardware: Hardware, errors: Mapping[str, LawErrors], found: "Measured") -> dict[str, Band]:
+REPEATS = 4.0
+"""Runs of which a measured step is the median, as bands are meant for [1]."""
+
+
+def _floor(found: "Measured", *, is_stored: bool) -> float:
+    """Spread of measured steps beside what laws err by: that of repeated runs, and where a profile is used later than
+    it was measured half of what even and odd rounds differed by [1]."""
+    later = 0.5 * (found.noise.drift or 0.0) if is_stored else 0.0
+    return float(np.sqrt(SMALLEST_SPREAD**2 + found.scatter**2 / REPEATS + later**2))
+
+
+def step_bands(hardware: Hardware, errors: Mapping[str, LawErrors], floor: float) -> dict[str, Band]:
     """Bands of steps: what the laws err by on samples that are left out, weighted by what each takes of a step.
 
     Products with different matrices, attention and small operations err independently of each other; the floor of
@@ -244,8 +255,6 @@ def step_bands(hardware: Hardware, errors: Mapping[str, LawErrors], found: "Meas
     from rooflinesim.validation.device.sizes import DECODERS
 
     spreads: dict[str, list[float]] = {"single": [], "batched": [], "prompt": [], "experts": []}
-    # Of two runs: the median's deviation is the interquartile range over 1.35, and less by the root of two.
-    floor = max(SMALLEST_SPREAD, 0.5 * (found.noise.drift or 0.0), found.spread / 1.35 / 2**0.5)
     for form, error in errors.items():
         for model in (DECODERS["100M"], DECODERS["350M"], DECODERS["moe"]):
             asked = deployment(model=model, hardware=hardware, stack=load_stack(STACK), weights=form)

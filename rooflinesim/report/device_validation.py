@@ -22,8 +22,16 @@ def device_views(
         verdict,
         f"MAPE {whole.mape:.1%} [{summary['mape_low']:.1%}, {summary['mape_high']:.1%}] over {whole.n} steps; even and"
         f" odd rounds of the same steps differ by {'-' if floor is None else f'{floor:.1%}'}.",
+        f"As clocked, with the machine's changes of pace: MAPE {summary['mape_as_clocked']:.1%}.",
         f"In band {whole.inside_band:.2f} (meant: 0.8); {summary['noisy_cells']} steps are noisy themselves.",
     ]
+    paces = summary["kernel_paces"]
+    if paces:
+        shown = ", ".join(f"{pace:.2f} x in {form}" for form, pace in paces.items())
+        lines.append(
+            f"Products take what the profile says times {shown}; at that pace MAPE"
+            f" {summary['mape_at_kernel_paces']:.1%}."
+        )
     other = summary["uncalibrated"]
     if other is not None:
         lines.append(

@@ -17,6 +17,7 @@ from rooflinesim.validation.device.decoder import (  # noqa: E402
     WeightPool,
     cache_elements,
     placed,
+    pool_elements,
 )
 from rooflinesim.validation.device.runners import runners_of, stepper  # noqa: E402
 from rooflinesim.validation.device.sizes import DECODERS, known_decoder  # noqa: E402
@@ -32,7 +33,7 @@ def one_thread():
 
 def made(name="tiny", form="fp32", **changes):
     model = dataclasses.replace(known_decoder(name), **changes)
-    return Decoder(model, WeightPool(total_parameters(model), form), longest=128)
+    return Decoder(model, WeightPool(pool_elements(model), form), longest=128)
 
 
 def caches(decoder, batch, capacity=64):

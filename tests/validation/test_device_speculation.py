@@ -176,6 +176,9 @@ def part(seconds, rounds=2, wall=1.0):
         graph_time=0.0,
         exchanges=(),
         cells=(),
+        as_clocked=(),
+        pace_spread=0.01 * wall,
+        scatter=0.02 * wall,
         marked=(),
         skipped=(),
         noise=Noise(wall_ratio=wall, other_cores=None, stolen_cores=0.0, drift=0.01),
@@ -193,4 +196,5 @@ def test_several_measurements_are_one_with_all_samples_and_the_worst_noise():
     assert found.experts[0][1] == ((0, 1e-3), (2, 3e-3))
     assert found.reads == {4e6: (1e-3, 3e-3)}
     assert (found.noise.wall_ratio, found.noise.other_cores) == (2.5, None)
+    assert (found.pace_spread, found.scatter) == (0.025, 0.05)
     assert (found.rounds, found.seconds) == (4, 20.0)

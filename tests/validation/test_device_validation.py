@@ -11,11 +11,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("scipy", reason="scipy is not installed, which fits need")
 
+from rooflinesim.api.answers import deployment  # noqa: E402
 from rooflinesim.api.device_calibration import calibrate_device  # noqa: E402
-from rooflinesim.api.device_validation import predicted, validate_device  # noqa: E402
+from rooflinesim.api.device_validation import kernel_paces, predicted, validate_device  # noqa: E402
 from rooflinesim.cli.app import run  # noqa: E402
-from rooflinesim.config import load_hardware  # noqa: E402
+from rooflinesim.config import load_hardware, load_stack  # noqa: E402
 from rooflinesim.config.writing import plain_data, profile_text  # noqa: E402
+from rooflinesim.cost.machine import machine_of  # noqa: E402
+from rooflinesim.cost.step import op_cost  # noqa: E402
 from rooflinesim.errors import UnsupportedError  # noqa: E402
 from rooflinesim.specs.hardware import Hardware  # noqa: E402
 from rooflinesim.validation.device import measure as measuring  # noqa: E402
@@ -23,6 +26,7 @@ from rooflinesim.validation.device.cells import cells  # noqa: E402
 from rooflinesim.validation.device.machinery import machinery  # noqa: E402
 from rooflinesim.validation.device.noise import Noise  # noqa: E402
 from rooflinesim.validation.device.sizes import known_decoder  # noqa: E402
+from rooflinesim.validation.measured_fit import TimedOp  # noqa: E402
 from tests.measured import measured_device  # noqa: E402
 
 QUIET = Noise(wall_ratio=1.0, other_cores=0.1, stolen_cores=0.0, drift=0.01)
@@ -54,6 +58,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             launch_times=(),
             graph_time=0.0,
             exchanges=(),
+            as_clocked=tuple(times.tolist()),
             cells=tuple(
                 (cell, tuple((n, float(time * np.exp(0.02 * drawn.normal()))) for n in range(3)))
                 for cell, time in zip(ordered, times, strict=True)
@@ -61,6 +66,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
             marked=(),
             skipped=(),
             noise=QUIET,
+            pace_spread=0.0,
+            scatter=0.02,
             date="2026-01-01",
             rounds=3,
             seconds=1.0,
@@ -141,7 +148,7 @@ def test_a_run_is_kept_with_its_predictions_and_read_again(
     kept = json.loads(file.read_text(encoding="utf-8"))
     assert kept["schema"] == "rooflinesim/validate/1"
     assert list(kept["rows"][0])[:8] == ["id", "group", "measured", "predicted", "low", "high", "unit", "ratio"]
-    assert len(kept["predictions"]) == kept["summary"]["n"] == 46
+    assert len(kept["predictions"]) == kept["summary"]["n"] == 44
     assert kept["inputs"]["clock"] == "thread CPU time"
     code, out, _ = ask(f"validate --against {file} --format json", capsys)
     again = json.loads(out)
@@ -168,7 +175,7 @@ def test_the_profile_of_another_device_is_refused_unless_asked_for(recorded: Non
         validate_device(profile=other)
     with pytest.raises(UnsupportedError, match="not measured by rooflinesim calibrate"):
         validate_device(profile=load_hardware("h100"))
-    assert validate_device(profile=other, is_other_device=True, sizes=["100M"]).summary["n"] == 46
+    assert validate_device(profile=other, is_other_device=True, sizes=["100M"]).summary["n"] == 44
 
 
 @pytest.mark.parametrize(
@@ -255,3 +262,28 @@ def test_a_short_validation_runs_real_steps_and_keeps_the_promises_of_its_form()
     assert most["measured"] > one["measured"]
     assert most["predicted"] > one["predicted"]
     assert len(summary["ladder"]) == 7
+
+
+def test_a_stored_profile_says_at_what_pace_the_device_is_today() -> None:
+    hardware = truth()
+    from rooflinesim.validation.device.kernels import SHAPES, Benchmark
+
+    op = Benchmark(model=SHAPES["w1024"], form="fp32", batch=4, new_tokens=1, context=64).ops()["mlp.gate_up"]
+    model = known_decoder("tiny")
+    machine = machine_of(deployment(model=model, hardware=hardware, stack=load_stack("torch-eager"), weights="fp32"))
+    usual = float(op_cost(op, machine).time)
+    slower = [TimedOp(form="fp32", op=op, times=((0, 1.25 * usual), (1, 1.25 * usual)))]
+    assert kernel_paces(hardware, slower) == {"fp32": pytest.approx(1.25)}
+
+
+def test_at_the_pace_of_today_a_profile_of_a_quicker_day_errs_no_more(
+    recorded: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rooflinesim.api import device_validation
+
+    monkeypatch.setattr(device_validation, "kernel_paces", lambda *_: {"fp32": 1.0, "bf16": 1.1})
+    summary = validate_device(profile=truth(), sizes=["100M"]).summary
+    assert summary["kernel_paces"] == {"fp32": 1.0, "bf16": 1.1}
+    # Half of the steps are said to take a tenth longer than they did.
+    assert summary["mape_at_kernel_paces"] == pytest.approx(0.5 * 0.1 + 0.5 * summary["mape"], abs=0.01)
+    assert summary["mape_as_clocked"] < 1e-12

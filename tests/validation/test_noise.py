@@ -20,7 +20,7 @@ def times(at: float, busy: float, own: float, stolen: float = 0.0) -> CpuTimes:
 
 
 def sample(wall: float, cpu: float = 0.01) -> Sample:
-    return Sample(marks=(), time=cpu, wall_time=wall, host_time=cpu)
+    return Sample(marks=(), time=cpu, wall_time=wall, host_time=cpu, start=0.0)
 
 
 def test_a_machine_of_its_own_is_quiet() -> None:

@@ -6,12 +6,11 @@ import math
 import pytest
 
 from rooflinesim.errors import DomainError
-from rooflinesim.workload.parameters import total_parameters
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from rooflinesim.validation.device import rules, speculation  # noqa: E402
-from rooflinesim.validation.device.decoder import CachePool, Decoder, WeightPool, cache_elements  # noqa: E402
+from rooflinesim.validation.device.decoder import CachePool, Decoder, WeightPool, cache_elements, pool_elements  # noqa: E402
 from rooflinesim.validation.device.distribution import chi_square_probability, sampling_probability  # noqa: E402
 from rooflinesim.validation.device.sizes import known_decoder  # noqa: E402
 
@@ -29,12 +28,12 @@ def one_thread():
 def pair(form="fp32", *, exit_layer=None, quiet=1.0, model=None, drafts=None):
     """A tiny target and its draft: a smaller model, or the target's own first layers where the others are quiet."""
     model = model or known_decoder("tiny")
-    target = Decoder(model, WeightPool(total_parameters(model), form), longest=256)
+    target = Decoder(model, WeightPool(pool_elements(model), form), longest=256)
     if exit_layer:
         target.quieten(exit_layer, quiet)
         return target, target.exit_after(exit_layer)
     own = drafts or dataclasses.replace(model, layers=(dataclasses.replace(model.layers[0], count=1),))
-    return target, Decoder(own, WeightPool(total_parameters(own), form, seed=5), longest=256)
+    return target, Decoder(own, WeightPool(pool_elements(own), form, seed=5), longest=256)
 
 
 def begun(target, draft, batch, capacity=200):

@@ -53,18 +53,21 @@ def foretold_cost(benchmark: Benchmark, rates: Mapping[str, float], bandwidth: f
 
 
 def affordable_benchmarks(
-    own: Machinery, seconds: float, largest: float = math.inf
+    own: Machinery, seconds: float, *, largest: float = math.inf, most_rows: float = math.inf
 ) -> tuple[list[Benchmark], list[Benchmark]]:
     """Benchmarks of which two runs each fit in a time, and those that are left out: the longest first.
 
-    Shapes of more than `largest` elements per layer are not asked for.
+    Shapes of more than `largest` elements per layer are not asked for, nor products of more than `most_rows` rows.
 
     Raises
     ------
     UnsupportedError : if the time is too short for the fewest that fix the laws.
     """
     rates, bandwidth = probe_rates(own)
-    costs = {one.id: (one, foretold_cost(one, rates, bandwidth)) for one in benchmarks(own.forms, largest=largest)}
+    costs = {
+        one.id: (one, foretold_cost(one, rates, bandwidth))
+        for one in benchmarks(own.forms, largest=largest, most_rows=most_rows)
+    }
     kept = sorted(costs.values(), key=lambda pair: pair[1])
     left: list[Benchmark] = []
     whole = 2.0 * sum(cost for _, cost in kept)
@@ -91,10 +94,10 @@ FEWEST_BENCHMARKS = 6
 KERNEL_SHARE = 0.6
 """Share of a calibration's budget that two runs of every benchmark may take; the rest repeats the short ones."""
 
-CELLS_KERNEL_SHARE = 0.25
+CELLS_KERNEL_SHARE = 0.2
 """The same where steps are run beside kernels."""
 
-CELLS_KERNEL_RUNS = 5
+CELLS_KERNEL_RUNS = 9
 """Runs of each benchmark at most where steps are run beside them: laws draw on many kernels, a step on its own runs."""
 
 

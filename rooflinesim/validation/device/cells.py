@@ -65,28 +65,35 @@ LONG_POINTS = (
 )
 """Batches and longer contexts of decode steps."""
 
-VERIFY_POINTS = ((1, 5, 512), (4, 5, 256), (16, 3, 128))
+VERIFY_POINTS = ((1, 5, 512), (4, 5, 256), (8, 3, 128))
 """Batches, new tokens and contexts of verifications."""
 
-PROMPTS = ((1, 128), (1, 256))
-"""Batches and tokens of prompts."""
+PROMPTS = ((1, 128),)
+"""Batches and tokens of prompts on a processor, which takes seconds for one."""
+
+GPU_PROMPTS = ((1, 128), (1, 1024), (4, 512))
+"""The same on a GPU."""
 
 EXPERT_BATCHES = (1, 4, 16)
 
 
 def cells(
-    models: Sequence[Model], forms: Sequence[str], *, runners: Sequence[RunnerName] = ("eager",)
+    models: Sequence[Model],
+    forms: Sequence[str],
+    *,
+    runners: Sequence[RunnerName] = ("eager",),
+    prompts: Sequence[tuple[int, int]] = PROMPTS,
 ) -> Iterator[Cell]:
     """All cells of some models and number formats; those with experts only decode at short context."""
     for model in models:
         has_experts = any(group.moe for group in model.layers)
         for form in forms:
             for runner in runners:
-                for batch, new, context in _points(has_experts):
+                for batch, new, context in _points(has_experts, prompts):
                     yield Cell(model=model, form=form, batch=batch, new_tokens=new, context=context, runner=runner)
 
 
-def _points(has_experts: bool) -> tuple[tuple[int, int, int], ...]:
+def _points(has_experts: bool, prompts: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
     """Batches, new tokens and contexts of the cells of one decoder."""
     if has_experts:
         return tuple((batch, 1, SHORT) for batch in EXPERT_BATCHES)
@@ -94,7 +101,7 @@ def _points(has_experts: bool) -> tuple[tuple[int, int, int], ...]:
         *((batch, 1, SHORT) for batch in BATCHES),
         *((batch, 1, context) for batch, context in LONG_POINTS),
         *VERIFY_POINTS,
-        *((batch, prompt, 0) for batch, prompt in PROMPTS),
+        *((batch, prompt, 0) for batch, prompt in prompts),
     )
 
 

@@ -15,13 +15,21 @@ Marked = Callable[[Mark], object]
 class Sample:
     """One run: seconds of each marked operation in order, and of the whole by the clock, the wall and the host.
 
-    `host_time` is what issuing the work took, which is all of it where the host does the work.
+    `host_time` is what issuing the work took, which is all of it where the host does the work. `start` is by the
+    performance counter [s]. `marks` and `time` have been divided by `pace`, where that is not 1.
     """
 
     marks: tuple[tuple[str, float], ...]
     time: float
     wall_time: float
     host_time: float
+    start: float
+    pace: float = 1.0
+
+    def at_pace(self, pace: float) -> "Sample":
+        """The run as it would have been had all around it not taken `pace` times as long as usual."""
+        marks = tuple((name, seconds / pace) for name, seconds in self.marks)
+        return dataclasses.replace(self, marks=marks, time=self.time / pace, pace=self.pace * pace)
 
 
 class Clock(Protocol):
@@ -59,7 +67,8 @@ class HostClock:
         whole = now() - start
         lasted = time.perf_counter() - wall
         gaps = [after - before for before, after in zip([start, *times], times, strict=False)]
-        return Sample(marks=tuple(zip(names, gaps, strict=True)), time=whole, wall_time=lasted, host_time=whole)
+        marks = tuple(zip(names, gaps, strict=True))
+        return Sample(marks=marks, time=whole, wall_time=lasted, host_time=whole, start=wall)
 
 
 class Events(Protocol):
@@ -122,7 +131,8 @@ class EventClock:
         self._issue_time = issued
         gaps = [events.elapsed(before, after) for before, after in zip([start, *passed], passed, strict=False)]
         whole = events.elapsed(start, end)
-        return Sample(marks=tuple(zip(names, gaps, strict=True)), time=whole, wall_time=lasted, host_time=issued)
+        marks = tuple(zip(names, gaps, strict=True))
+        return Sample(marks=marks, time=whole, wall_time=lasted, host_time=issued, start=wall)
 
 
 class CudaEvents:

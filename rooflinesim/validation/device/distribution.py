@@ -7,12 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rooflinesim.validation.device.decoder import Cache, CachePool, Decoder, WeightPool, cache_elements
+from rooflinesim.validation.device.decoder import Cache, CachePool, Decoder, WeightPool, cache_elements, pool_elements
 from rooflinesim.validation.device.placement import placed
 from rooflinesim.validation.device.rules import Sampled
 from rooflinesim.validation.device.sizes import decoder_model
 from rooflinesim.validation.device.speculation import DraftTree, Rows, begin, run_round
-from rooflinesim.workload.parameters import total_parameters
 
 CONTEXT = 12
 
@@ -30,8 +29,8 @@ def sampling_probability(
 
     Equal rows of a tiny target are drafted for by another tiny model until each has emitted two tokens.
     """
-    target = _sharp(Decoder(MICRO, WeightPool(total_parameters(MICRO), form, device=device), longest=64))
-    draft = _sharp(Decoder(MICRO, WeightPool(total_parameters(MICRO), form, device=device, seed=5), longest=64))
+    target = _sharp(Decoder(MICRO, WeightPool(pool_elements(MICRO), form, device=device), longest=64))
+    draft = _sharp(Decoder(MICRO, WeightPool(pool_elements(MICRO), form, device=device, seed=5), longest=64))
     rule = rule or Sampled(seed=11, device=device)
     single = begin(target, _cache(form, device, 1), _cache(form, device, 2), CONTEXT)
     rows = Rows(

@@ -1,9 +1,10 @@
 """Micro-benchmarks: layers of many shapes, each operation timed where it stands, with cold weights and caches."""
 
 import dataclasses
+import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -19,16 +20,16 @@ from rooflinesim.validation.device.decoder import (
     attention_group,
     cache_elements,
     placed,
+    pool_elements,
 )
 from rooflinesim.validation.device.rounds import Task
 from rooflinesim.validation.device.sizes import decoder_model
 from rooflinesim.workload.forward import Pass, forward
 from rooflinesim.workload.op import Op
-from rooflinesim.workload.parameters import total_parameters
 from rooflinesim.workload.step import Step
 
 LAYERS = 2
-"""Layers of a benchmark: the norm of the first lacks the sum before it, so that only the second tells it."""
+"""Layers of a benchmark: the first leads in, the second is timed."""
 
 
 def benchmark_model(
@@ -63,17 +64,20 @@ def benchmark_model(
 SHAPES = {
     model.name: model
     for model in (
-        benchmark_model("w512", hidden_size=512, heads=8, kv_heads=8, head_size=64, width=1536, vocabulary=8192),
+        benchmark_model("w512", hidden_size=512, heads=6, kv_heads=6, head_size=64, width=1536, vocabulary=8192),
         benchmark_model("w640", hidden_size=640, heads=10, kv_heads=2, head_size=64, width=1792, vocabulary=49152),
-        benchmark_model("w1280", hidden_size=1280, heads=10, kv_heads=5, head_size=128, width=3584, vocabulary=8192),
+        benchmark_model("w1024", hidden_size=1024, heads=10, kv_heads=5, head_size=128, width=3584, vocabulary=8192),
         benchmark_model("w1536", hidden_size=1536, heads=24, kv_heads=8, head_size=64, width=4096, vocabulary=24576),
         benchmark_model("w2560", hidden_size=2560, heads=20, kv_heads=4, head_size=128, width=6912, vocabulary=8192),
     )
 }
-"""Shapes whose products and small operations are timed; none is a shape of the decoders that are validated."""
+"""Shapes whose products and small operations are timed; none of their matrices is one of the validated decoders'.
 
-ROWS = (1, 2, 3, 4, 8, 16, 32, 64, 128)
-"""Tokens of a decode step whose products are timed; libraries change kernels at the fewest, three may outlast four."""
+Rows of w1024 are whole pages, as those of many models are.
+"""
+
+ROWS = (1, 2, 3, 4, 5, 6, 8, 16, 32, 64, 128)
+"""Tokens of a decode step whose products are timed; libraries change kernels at the fewest, five may outlast eight."""
 
 LONG_ROWS = (256, 512)
 """Tokens of prompts whose products are timed."""
@@ -156,19 +160,22 @@ class Benchmark:
         return {op.name: op for op in forward(work)}
 
 
-def benchmarks(forms: Sequence[str], *, largest: float = math.inf) -> Iterator[Benchmark]:
+def benchmarks(forms: Sequence[str], *, largest: float = math.inf, most_rows: float = math.inf) -> Iterator[Benchmark]:
     """All benchmarks of some number formats.
 
-    Shapes of more than `largest` elements in a layer are left out, but for the smallest ones that a law needs.
+    Shapes of more than `largest` elements in a layer are left out, but for the smallest ones that a law needs, and
+    products of more than `most_rows` rows.
     """
     by_size = sorted(SHAPES.values(), key=layer_elements)
     asked = [model for place, model in enumerate(by_size) if place < FEWEST_SHAPES or layer_elements(model) <= largest]
     for form in forms:
         for model in asked:
             for rows in ROWS:
-                yield Benchmark(model=model, form=form, batch=rows, new_tokens=1, context=64)
+                if rows <= most_rows:
+                    yield Benchmark(model=model, form=form, batch=rows, new_tokens=1, context=64)
             for rows in LONG_ROWS:
-                yield Benchmark(model=model, form=form, batch=1, new_tokens=rows, context=0)
+                if rows <= most_rows:
+                    yield Benchmark(model=model, form=form, batch=1, new_tokens=rows, context=0)
         for model in ATTENTION.values():
             for batch, context in DECODE_POINTS:
                 yield _attention(model, form, batch, 1, context)
@@ -203,8 +210,16 @@ def layer_elements(model: Model) -> float:
     return float(model.hidden_size * (2 * inner + kv + 3 * width))
 
 
-def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool, clock: Clock) -> Task:
-    """The benchmark as a task: every run takes weights and a cache from elsewhere in the pools."""
+Sweep = Callable[[], object]
+"""Reads other memory, so that caches hold neither code nor data of what comes next."""
+
+
+def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool, clock: Clock, sweep: Sweep) -> Task:
+    """The benchmark as a task: every run takes weights and a cache from elsewhere in the pools.
+
+    It begins after a sweep of the caches, as a step does whose weights are larger than they are. Attention, whose
+    benchmarks have next to no weights, has a sweep of its own in every layer before it.
+    """
     drawn = random.Random(benchmark.id)
     placement = placed(
         [benchmark.context] * benchmark.batch,
@@ -219,9 +234,17 @@ def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool,
     def make() -> Marked:
         decoder = Decoder(benchmark.model, part_of(weights, benchmark.model, drawn), longest=capacity)
         cache = cache_in(caches, benchmark.model, benchmark.batch, capacity, drawn)
+        sweep()
 
         def run(mark: Mark) -> None:
-            scores = decoder.step(tokens, placement, cache, scored=benchmark.scored, mark=mark)
+            def swept(name: str) -> None:
+                mark(name)
+                if name == BEFORE_ATTENTION:
+                    sweep()
+                    mark("sweep")
+
+            own = swept if benchmark.is_attention else mark
+            scores = decoder.step(tokens, placement, cache, scored=benchmark.scored, mark=own)
             scores.argmax(-1)
             mark("sampling")
 
@@ -230,11 +253,35 @@ def benchmark_task(benchmark: Benchmark, weights: WeightPool, caches: CachePool,
     return Task(id=benchmark.id, make=make, clock=clock)
 
 
+BEFORE_ATTENTION = "attention.rope_append"
+"""Operation that attention follows."""
+
+SWEPT_BYTES = 16e6
+"""Bytes of a sweep on a processor: about the weights of a layer of the decoders that are run [B]."""
+
+
+def sweep_of(pool: WeightPool, cache: float | None) -> Sweep:
+    """A sweep through one stretch of a pool after another.
+
+    Parameters
+    ----------
+    cache : last cache of a GPU, which a sweep is as large as; None on a processor. [B]
+    """
+    count = int((cache or SWEPT_BYTES) / pool.values.element_size())
+    starts = itertools.count()
+
+    def sweep() -> object:
+        start = (next(starts) * 7919 * 1024) % max(1, pool.values.numel() - count)
+        return pool.values[start : start + count].sum()
+
+    return sweep
+
+
 def part_of(pool: WeightPool, model: Model, drawn: random.Random) -> WeightPool:
     """A pool that begins anywhere in another, with room for a model."""
     part = object.__new__(WeightPool)
     part.form = pool.form
-    start = drawn.randrange(0, max(1, (pool.values.numel() - total_parameters(model)) // 64)) * 64
+    start = drawn.randrange(0, max(1, (pool.values.numel() - pool_elements(model)) // 64)) * 64
     part.values = pool.values[start:]
     return part
 

@@ -20,6 +20,7 @@ from rooflinesim.validation.device.decoder import (
     CachePool,
     WeightPool,
     cache_elements,
+    pool_elements,
     random_values,
 )
 from rooflinesim.validation.device.gpu import gpu_state
@@ -260,7 +261,7 @@ MOST_CACHE = 260_000_000
 
 def benchmark_elements(kept: Sequence[Benchmark]) -> int:
     """Elements of a pool of weights in which benchmarks find cold ones: several times any last cache [1]."""
-    return max([64_000_000, *(2 * total_parameters(one.model) for one in kept)])
+    return max([64_000_000, *(2 * pool_elements(one.model) for one in kept)])
 
 
 def cache_room(kept: Sequence[Benchmark], asked: Sequence[Cell]) -> int:
@@ -279,7 +280,7 @@ class Pools:
 
 def pools(own: Machinery, kept: Sequence[Benchmark], models: Sequence[Model], asked: Sequence[Cell]) -> Pools:
     """Pools with room for any of the benchmarks, decoders and cells."""
-    weights = max([benchmark_elements(kept), *(total_parameters(model) + (1 << 20) for model in models)])
+    weights = max([benchmark_elements(kept), *map(pool_elements, models)])
     caches = cache_room(kept, asked)
     return Pools(
         weights={

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import math
 import random
 import time
 from collections import defaultdict
@@ -25,7 +24,7 @@ from rooflinesim.validation.device.clock import Clock, Marked, Sample
 from rooflinesim.validation.device.collectives import exchange_times
 from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, placed
 from rooflinesim.validation.device.gpu import graph_launch_time, warm_up
-from rooflinesim.validation.device.kernels import Benchmark, benchmark_task, cache_in
+from rooflinesim.validation.device.kernels import Benchmark, benchmark_task, cache_in, sweep_of
 from rooflinesim.validation.device.machinery import Machinery, Pools, at_work, pools, within_memory
 from rooflinesim.validation.device.noise import (
     CLOCK_LIMIT,
@@ -37,6 +36,7 @@ from rooflinesim.validation.device.noise import (
     quiet_test,
     steady_rounds,
 )
+from rooflinesim.validation.device.pace import pace_spread, with_one_pace
 from rooflinesim.validation.device.rounds import MOST, Record, Task, run_round, run_rounds
 from rooflinesim.validation.exchange_fit import ExchangeTime
 from rooflinesim.validation.measured_fit import TimedOp
@@ -51,7 +51,12 @@ READ_BYTES = (4e6, 16e6, 64e6, 256e6)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured: times of kernels by operation and of cells, marked steps, and how quiet the machine was."""
+    """What was measured: times of kernels by operation and of cells, marked steps, and how quiet the machine was.
+
+    Times are at one pace of the machine; `as_clocked` holds the median of each cell as the clock told it [s], and
+    `pace_spread` the standard deviation of the logarithm of the pace. `scatter` is that of whole runs of a benchmark at
+    one pace, the median over benchmarks.
+    """
 
     machinery: Machinery
     kernels: tuple[TimedOp, ...]
@@ -61,9 +66,12 @@ class Measured:
     graph_time: float
     exchanges: tuple[ExchangeTime, ...]
     cells: tuple[tuple[Cell, tuple[tuple[int, float], ...]], ...]
+    as_clocked: tuple[float, ...]
     marked: tuple[tuple[Cell, Mapping[str, float]], ...]
     skipped: tuple[Skipped, ...]
     noise: Noise
+    pace_spread: float
+    scatter: float
     date: str
     rounds: int
     seconds: float
@@ -175,8 +183,8 @@ def _measure(
     kept: list[Benchmark] = []
     dear: list[Benchmark] = []
     if has_kernels:
-        share, largest = (CELLS_KERNEL_SHARE, twice_the_layer(models)) if asked else (KERNEL_SHARE, math.inf)
-        kept, dear = affordable_benchmarks(own, share * left(), largest)
+        share = CELLS_KERNEL_SHARE if asked else KERNEL_SHARE
+        kept, dear = affordable_benchmarks(own, share * left(), **beyond_use(models, asked))
     skipped.extend(Skipped(id=one.id, reason="takes longer than the budget allows") for one in dear)
     asked, models, reasons = within_memory(own, kept, models, asked)
     skipped.extend(reasons)
@@ -210,8 +218,8 @@ def _measure(
     except KeyboardInterrupt:
         record.is_interrupted = True
     left_out = drop_unsteady(record)
-    if asked:
-        drop_first_round(record)
+    noise = _noise(own, first_noise, before, record)
+    with_one_pace(record)
     found = timed_ops(record, by_id)
     if not found.kernels and has_kernels:
         raise KeyboardInterrupt
@@ -242,11 +250,18 @@ def _measure(
             for id_, cell in kept_cells.items()
             if not id_.startswith("shares/")
         ),
+        as_clocked=tuple(
+            float(np.median([sample.time * sample.pace for _, sample in record.samples[id_]]))
+            for id_ in kept_cells
+            if not id_.startswith("shares/")
+        ),
         marked=tuple(
             (cell, _shares(record.samples[id_])) for id_, cell in kept_cells.items() if id_.startswith("shares/")
         ),
         skipped=tuple(skipped),
-        noise=_noise(own, first_noise, before, record),
+        noise=noise,
+        pace_spread=pace_spread([sample for own_ in record.samples.values() for _, sample in own_]),
+        scatter=run_scatter([record.samples[id_] for id_ in by_id if id_ in record.samples]),
         date=datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
         rounds=record.rounds,
         seconds=seconds - left(),
@@ -254,17 +269,32 @@ def _measure(
     )
 
 
-def twice_the_layer(models: Sequence[Model]) -> float:
-    """Twice the weights of the largest layer: benchmarks beyond say nothing of these decoders [1]."""
-    return 2.0 * max(total_parameters(model) / model.layer_count for model in models)
+def run_scatter(samples: Sequence[Sequence[tuple[int, Sample]]]) -> float:
+    """Standard deviation of the logarithm of the times of a task's runs, the median over tasks that ran thrice [1]."""
+    found = [np.std(np.log([sample.time for _, sample in own]), ddof=1) for own in samples if len(own) >= 3]
+    return float(np.median(found)) if found else 0.0
+
+
+def beyond_use(models: Sequence[Model], asked: Sequence[Cell]) -> dict[str, float]:
+    """Where benchmarks say nothing more of some decoders' cells; nowhere without cells.
+
+    That is beyond twice the weights of the largest layer, and beyond the rows of the largest step.
+    """
+    if not asked:
+        return {}
+    return {
+        "largest": 2.0 * max(total_parameters(model) / model.layer_count for model in models),
+        "most_rows": max(cell.batch * cell.new_tokens for cell in asked),
+    }
 
 
 def kernel_tasks(own: Machinery, kept: Sequence[Benchmark], pool: Pools, most: int) -> list[Task]:
     """Tasks of benchmarks, and of reads of several sizes where the pool of weights is large enough."""
     largest = pool.weights[own.forms[0]]
     room = largest.values.numel() * largest.values.element_size()
+    sweep = sweep_of(largest, own.cache if own.is_gpu else None)
     tasks = [
-        *(benchmark_task(one, pool.weights[one.form], pool.caches[one.form], own.clock) for one in kept),
+        *(benchmark_task(one, pool.weights[one.form], pool.caches[one.form], own.clock, sweep) for one in kept),
         *(read_task(size, largest, own.clock) for size in READ_BYTES if size <= 0.6 * room),
     ]
     return [dataclasses.replace(task, most=most) for task in tasks]
@@ -296,13 +326,6 @@ def drop_unsteady(record: Record) -> tuple[int, ...]:
         kept = [one for one in samples if one[0] not in moved]
         record.samples[id_] = kept or samples
     return tuple(sorted(moved))
-
-
-def drop_first_round(record: Record) -> None:
-    """Take the round of kernels alone out, where they ran in the rounds of the steps too: drift must hit both alike."""
-    for id_, samples in record.samples.items():
-        later = [one for one in samples if one[0] > 0]
-        record.samples[id_] = later or samples
 
 
 def _wall_ratio(record: Record) -> float:
@@ -352,6 +375,12 @@ class TimedKernels:
     launch_times: tuple[float, ...]
 
 
+def _led_in(marks: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
+    """Marks without the first layer, which finds caches and code colder than those amid a model do."""
+    layers = [place for place, (name, _) in enumerate(marks) if name == "attention.norm"]
+    return [*marks[: layers[0]], *marks[layers[1] :]] if len(layers) > 1 else marks
+
+
 def timed_ops(record: Record, by_id: Mapping[str, Benchmark]) -> TimedKernels:
     """What the samples of benchmarks say of their operations."""
     found: list[TimedOp] = []
@@ -364,11 +393,7 @@ def timed_ops(record: Record, by_id: Mapping[str, Benchmark]) -> TimedKernels:
         times: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for number, sample in record.samples[id_]:
             launches.append(sample.host_time / sum(op.count for op in ops.values()))
-            is_first = True
-            for name, seconds in sample.marks:
-                if name == "attention.norm" and is_first:
-                    is_first = False
-                    continue
+            for name, seconds in _led_in(sample.marks):
                 times[name].append((number, seconds))
         if any(group.moe for group in benchmark.model.layers):
             experts.append((benchmark, tuple(times["moe.experts"])))

@@ -13,7 +13,7 @@ Times = tuple[tuple[int, float], ...]
 
 
 def pooled(parts: Sequence[Measured]) -> Measured:
-    """Samples of all parts, their rounds numbered on; the noise is the worst of them."""
+    """Samples of all parts, their rounds numbered on; noise and scatter are the worst of them."""
     kernels: dict[str, tuple[TimedOp, Times]] = {}
     experts: dict[Benchmark, Times] = defaultdict(tuple)
     reads: dict[float, tuple[float, ...]] = defaultdict(tuple)
@@ -34,6 +34,8 @@ def pooled(parts: Sequence[Measured]) -> Measured:
         experts=tuple(experts.items()),
         reads=dict(reads),
         launch_times=tuple(one for part in parts for one in part.launch_times),
+        pace_spread=max(part.pace_spread for part in parts),
+        scatter=max(part.scatter for part in parts),
         noise=worst_noise([part.noise for part in parts]),
         rounds=rounds,
         seconds=sum(part.seconds for part in parts),

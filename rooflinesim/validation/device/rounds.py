@@ -1,6 +1,7 @@
 """Tasks in one random order, round after round, until a budget is spent: drift hits all of them alike."""
 
 import dataclasses
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from rooflinesim.validation.device.clock import Clock, Marked, Sample
 FEWEST = 2
 """Runs of a task, however long it takes."""
 
-MOST = 9
+MOST = 15
 """Runs of a task, however short it is."""
 
 
@@ -103,9 +104,10 @@ def run_round(
 def repeats(tasks: Sequence[Task], costs: Mapping[str, float], seconds: float) -> dict[str, int]:
     """Further runs of each task, from its cost, that fit in a time: long ones get fewer.
 
-    Every task is given the same time, as far as it can use it; at least the second run of a task is always asked for.
+    A task is run as often as the root of its cost is short, which makes the sum of the variances of means least where
+    single runs scatter alike; at least the second run of a task is always asked for.
     """
-    low, high = 0.0, seconds
+    low, high = 0.0, MOST * math.sqrt(max([*costs.values(), 1e-9]))
     for _ in range(40):
         middle = 0.5 * (low + high)
         whole = sum(costs[task.id] * _runs(task, costs[task.id], middle) for task in tasks)
@@ -113,8 +115,8 @@ def repeats(tasks: Sequence[Task], costs: Mapping[str, float], seconds: float) -
     return {task.id: _runs(task, costs[task.id], low) for task in tasks}
 
 
-def _runs(task: Task, cost: float, each: float) -> int:
-    return int(min(max(each / max(cost, 1e-9), FEWEST - 1), task.most - 1))
+def _runs(task: Task, cost: float, effort: float) -> int:
+    return int(min(max(effort / math.sqrt(max(cost, 1e-9)), FEWEST - 1), task.most - 1))
 
 
 def run_rounds(

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from rooflinesim.specs.model import Model
 from rooflinesim.validation.device import rules
 from rooflinesim.validation.device.clock import Clock
-from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, cache_elements
+from rooflinesim.validation.device.decoder import CachePool, Decoder, Mark, WeightPool, cache_elements, pool_elements
 from rooflinesim.validation.device.placement import placed
 from rooflinesim.validation.device.sizes import known_decoder
 from rooflinesim.validation.device.speculation import DraftTree, Rows, begin, chain, run_round
 from rooflinesim.validation.speculated_rounds import MeasuredCell, MeasuredRound, SpeculationCell
-from rooflinesim.workload.parameters import total_parameters
 
 BATCHES = (1, 4, 16)
 DRAFT_LENGTHS = (2, 4)
@@ -72,7 +71,7 @@ class Pair:
         model = known_decoder(first.target)
         drafts = {cell.draft: known_decoder(cell.draft) for cell in cells if cell.exit_layer is None}
         batch = max(cell.batch for cell in cells)
-        pool = WeightPool(max(map(total_parameters, (model, *drafts.values()))), self.form, device=device)
+        pool = WeightPool(max(map(pool_elements, (model, *drafts.values()))), self.form, device=device)
         self.target = Decoder(model, pool, longest=self.capacity)
         self.quiet = Decoder(model, pool, longest=self.capacity)
         exits = {cell.exit_layer for cell in cells if cell.exit_layer is not None}

@@ -2,13 +2,16 @@
 
 import dataclasses
 
-from rooflinesim.config.catalogue import load_hardware
+from rooflinesim.api.measured_hardware import STACK
+from rooflinesim.config.catalogue import load_hardware, load_stack
+from rooflinesim.cost.machine import memory_efficiency
 from rooflinesim.errors import RooflinesimError
 from rooflinesim.nouns import Noun
 from rooflinesim.specs.hardware import Hardware
 
 CORE_BANDWIDTH = 15e9
-"""Bandwidth that one core of a server draws: some 24 lines of 64 bytes under way for 100 ns each; assumed [B/s]."""
+"""Bandwidth that kernels on one core of a server draw: some 24 lines of 64 bytes under way for 100 ns each; assumed
+[B/s]. What a whole processor's kernels reach of its bandwidth says nothing of a core that has more than it can draw."""
 
 CONVERSION = 8.0
 """How much slower a core without a unit for 16 bits multiplies them than 32 bits; assumed [1]."""
@@ -44,7 +47,8 @@ def catalogue_device(name: str, threads: int, *, is_gpu: bool) -> CatalogueDevic
     except RooflinesimError:
         return None
     share = threads / (known.cores or threads)
-    bandwidth = min(known.memory_bandwidth, threads * CORE_BANDWIDTH)
+    reached = memory_efficiency(known, load_stack(STACK))
+    bandwidth = min(known.memory_bandwidth, threads * CORE_BANDWIDTH / reached)
     rates = {math: rate * share for math, rate in known.dense_flop_rate.items()}
 
     def scaled(bandwidth_factor: float, rate_factor: float, has_unit: bool) -> Hardware:

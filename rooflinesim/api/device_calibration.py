@@ -125,8 +125,8 @@ def run_notes(found: "Measured") -> list[str]:
         )
     if found.pace_spread > 0.0:
         notes.append(
-            f"times are divided by the pace of the machine around each, as all other runs near it tell; it varied by"
-            f" {found.pace_spread:.1%}"
+            "times of kernels and steps are divided by the pace of the machine around each, as others near it tell; it"
+            f" varied by {found.pace_spread:.1%}"
         )
     if found.is_interrupted:
         notes.append("interrupted: what was measured until then is used")

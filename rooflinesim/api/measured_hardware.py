@@ -241,8 +241,8 @@ REPEATS = 4.0
 
 def _floor(found: "Measured", *, is_stored: bool) -> float:
     """Spread of measured steps beside what laws err by: that of repeated runs, and where a profile is used later than
-    it was measured half of what even and odd rounds differed by [1]."""
-    later = 0.5 * (found.noise.drift or 0.0) if is_stored else 0.0
+    it was measured that of the machine's pace, which may then be any that was seen [1]."""
+    later = found.pace_spread if is_stored else 0.0
     return float(np.sqrt(SMALLEST_SPREAD**2 + found.scatter**2 / REPEATS + later**2))
 
 

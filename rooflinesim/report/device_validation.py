@@ -25,7 +25,7 @@ def device_views(
         f"As clocked, with the machine's changes of pace: MAPE {summary['mape_as_clocked']:.1%}.",
         f"In band {whole.inside_band:.2f} (meant: 0.8); {summary['noisy_cells']} steps are noisy themselves.",
     ]
-    paces = summary["kernel_paces"]
+    paces, flips = summary["kernel_paces"], summary["half_throughput_batch"]
     if paces:
         shown = ", ".join(f"{pace:.2f} x in {form}" for form, pace in paces.items())
         lines.append(
@@ -42,7 +42,7 @@ def device_views(
     return [
         View(lines=lines, headers=errors.headers, rows=errors.rows),
         _ladder(summary["ladder"]),
-        *_flips(summary["half_throughput_batch"]),
+        *([half_throughput_view(flips)] if flips else []),
         *[_shares(id_, rows) for id_, rows in summary["shares"].items()],
         _cells(found),
         worst,
@@ -58,29 +58,31 @@ def _ladder(rungs: Sequence[Mapping[str, Any]]) -> View:
     )
 
 
-def _flips(rows: Sequence[Mapping[str, Any]]) -> list[View]:
-    if not rows:
-        return []
+def half_throughput_view(rows: Sequence[Mapping[str, Any]]) -> View:
+    """Batches of half the throughput, measured beside predicted; below one sequence there is none, and both say so."""
 
     def shown(value: float | None) -> str:
-        return "-" if value is None else f"{value:.1f}"
+        return "-" if value is None else "< 1" if value < 1.0 else f"{value:.1f}"
 
-    return [
-        View(
-            lines=["Half-throughput batch a / s of t = a + s B at the shortest context, two sequences and more:"],
-            headers=["decoder", "measured", "predicted", "ratio"],
-            rows=[
-                [
-                    one["group"],
-                    shown(one["measured"]),
-                    shown(one["predicted"]),
-                    f"{one['predicted'] / one['measured']:.2f}" if one["measured"] and one["predicted"] else "-",
-                ]
-                for one in rows
-            ],
-            left=(0,),
-        )
-    ]
+    def ratio(measured: float | None, predicted: float | None) -> str:
+        if measured is None or predicted is None or min(measured, predicted) < 1.0:
+            return "-"
+        return f"{predicted / measured:.2f}"
+
+    return View(
+        lines=["Half-throughput batch a / s of t = a + s B at the shortest context, two sequences and more:"],
+        headers=["decoder", "measured", "predicted", "ratio"],
+        rows=[
+            [
+                one["group"],
+                shown(one["measured"]),
+                shown(one["predicted"]),
+                ratio(one["measured"], one["predicted"]),
+            ]
+            for one in rows
+        ],
+        left=(0,),
+    )
 
 
 def _shares(id_: str, rows: Sequence[Mapping[str, Any]]) -> View:

@@ -55,7 +55,7 @@ class Measured:
 
     Times are at one pace of the machine; `as_clocked` holds the median of each cell as the clock told it [s], and
     `pace_spread` the standard deviation of the logarithm of the pace. `scatter` is that of whole runs of a benchmark at
-    one pace, the median over benchmarks.
+    one pace, the median over the longest benchmarks.
     """
 
     machinery: Machinery
@@ -269,10 +269,18 @@ def _measure(
     )
 
 
+LONGEST = 0.25
+"""Share of the benchmarks that scatter as steps do, which take as long and longer: short runs scatter more [1]."""
+
+
 def run_scatter(samples: Sequence[Sequence[tuple[int, Sample]]]) -> float:
-    """Standard deviation of the logarithm of the times of a task's runs, the median over tasks that ran thrice [1]."""
-    found = [np.std(np.log([sample.time for _, sample in own]), ddof=1) for own in samples if len(own) >= 3]
-    return float(np.median(found)) if found else 0.0
+    """Standard deviation of the logarithm of the times of a task's runs [1].
+
+    The median over the longest tasks of those that ran thrice.
+    """
+    times = [np.array([sample.time for _, sample in own]) for own in samples if len(own) >= 3]
+    longest = sorted(times, key=np.median)[int((1.0 - LONGEST) * len(times)) :]
+    return float(np.median([np.std(np.log(own), ddof=1) for own in longest])) if longest else 0.0
 
 
 def beyond_use(models: Sequence[Model], asked: Sequence[Cell]) -> dict[str, float]:

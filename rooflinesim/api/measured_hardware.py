@@ -80,7 +80,7 @@ def measured_hardware(found: "Measured", *, has_intervals: bool = True) -> Hardw
             spread=found.spread,
             verdict=found.noise.verdict,
         ),
-        intervals=intervals(found.kernels, base, kernels) if has_intervals else {},
+        intervals=intervals(found.kernels, base, kernels, found.pace_spread) if has_intervals else {},
     )
     hardware = dataclasses.replace(base, calibration=calibration)
     if found.exchanges:
@@ -202,14 +202,22 @@ def _machine(base: Hardware, kernels: Mapping[str, MeasuredKernels]) -> Any:
     return machine_of(asked)
 
 
-def intervals(ops: Sequence[TimedOp], base: Hardware, near: Mapping[str, MeasuredKernels]) -> dict[str, Interval]:
-    """Where each constant of the laws lies in 95 of 100 repetitions with rounds drawn anew."""
+def intervals(
+    ops: Sequence[TimedOp], base: Hardware, near: Mapping[str, MeasuredKernels], pace_spread: float
+) -> dict[str, Interval]:
+    """Where each constant of the laws lies in 95 of 100 repetitions, with rounds drawn anew and another pace each.
+
+    Parameters
+    ----------
+    pace_spread : standard deviation of the logarithm of the machine's pace, any of which a repetition may meet. [1]
+    """
     rounds = sorted({number for one in ops for number, _ in one.times})
     drawn = np.random.default_rng(0)
     values: dict[str, list[float]] = {}
     for _ in range(RESAMPLES):
         chosen = [int(number) for number in drawn.choice(rounds, len(rounds))]
-        for form, own in fitted_kernels([one.of_rounds(chosen) for one in ops], base, near).items():
+        pace = float(np.exp(pace_spread * drawn.normal()))
+        for form, own in fitted_kernels([one.of_rounds(chosen).at_pace(pace) for one in ops], base, near).items():
             for name, value in constants_of(form, own).items():
                 values.setdefault(name, []).append(value)
     return {

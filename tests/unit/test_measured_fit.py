@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from rooflinesim.api.measured_hardware import intervals
 from rooflinesim.cost.machine import machine_of
 from rooflinesim.cost.step import op_cost
 from rooflinesim.errors import UnsupportedError
@@ -127,3 +128,14 @@ def test_the_interval_of_a_median_lies_inside_its_samples() -> None:
     assert median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
     low, high = median_interval(list(np.arange(101.0)))
     assert 35.0 < low < 50.0 < high < 65.0
+
+
+def test_intervals_hold_the_constants_of_another_day_where_the_pace_was_seen_to_change() -> None:
+    ops, hardware = timed(0.01), measured_device()
+    near = {"fp32": kernels_of(ops, hardware)}
+    later = kernels_of([one.at_pace(1.08) for one in ops], hardware).gemm.law.flop_efficiency
+    name = "fp32.gemm.flop_efficiency"
+    steady = intervals(ops, hardware, near, 0.0)[name]
+    moving = intervals(ops, hardware, near, 0.06)[name]
+    assert later < steady.low
+    assert moving.low < later < moving.high

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rooflinesim.analysis.serving.arrivals import Requests, drawn_requests, faster, load_of
@@ -12,6 +12,7 @@ from rooflinesim.analysis.serving.simulation import simulate
 from rooflinesim.analysis.serving.steady import steady_state
 from rooflinesim.api.answers import answer
 from rooflinesim.api.drafting import drafting_notes
+from rooflinesim.api.scenario_answers import Point, one_answer
 from rooflinesim.api.scenario_drafting import drafting_of
 from rooflinesim.api.scenario_traffic import prefill_hardware, serving_axes, traffic_of
 from rooflinesim.config.traces import load_trace
@@ -20,8 +21,6 @@ from rooflinesim.report import serving as report
 from rooflinesim.report.answer import Answer
 from rooflinesim.specs.deployment import Deployment
 from rooflinesim.specs.scenario import Scenario
-
-Point = Mapping[str, Any]
 
 
 def serving_points(scenario: Scenario) -> list[dict[str, Any]]:
@@ -131,8 +130,6 @@ def simulated(
     ------
     DomainError : if the scenario names several fleets, or none that can be.
     """
-    from rooflinesim.api.run import one_answer
-
     asked = scenario.simulation
     asked = dataclasses.replace(
         asked,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from rooflinesim.nouns import Noun
 from rooflinesim.plots.canvas import (
@@ -26,8 +27,12 @@ from rooflinesim.plots.canvas import (
 
 _MANY = 2000
 """Points from which on marks are small, mixed, and an image inside vector files."""
-_REACH = 4.0
-"""Ratio at which the lower axes end, so that a few gross errors do not flatten the rest."""
+_REACHES = {1.25: (0.8, 0.9, 1.0, 1.1, 1.25), 1.5: (0.7, 0.8, 1.0, 1.2, 1.5), 2.0: (0.5, 0.7, 1.0, 1.4, 2.0)}
+"""Ratios at which the lower axes may end, with the numbers on them."""
+_LARGEST_REACH = 4.0
+"""Ratio at which they end at the latest, so that a few gross errors do not flatten the rest."""
+_WITHIN = 0.98
+"""Share of the ratios that lie within the ends."""
 
 _BAND_ENDS: dict[str, Any] = {"color": "black", "marker": ".", "markersize": 2.5, "markeredgewidth": 0.0}
 
@@ -59,12 +64,13 @@ def draw_validation(points: MeasuredPoints, *, caption: str, labels: Mapping[str
     labels : text of a group in the legend, such as its name with its errors; the bare name where there is none
     """
     groups = _groups(points, labels or {})
-    ratio = np.clip(points.predicted / points.measured, 1 / _REACH, _REACH)
+    reach = _reach_of(points)
+    ratio = np.clip(points.predicted / points.measured, 1 / reach, reach)
     with house_style():
         figure, body = sheet(8.0, title="Predicted against measured", caption=caption)
         upper, lower = body.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         _equality(upper, points)
-        _bands(lower, points)
+        _bands(lower, points, reach)
         draw = _cloud if points.measured.size >= _MANY else _marks
         handles = draw(upper, points, points.predicted, groups)
         draw(lower, points, ratio, groups)
@@ -165,10 +171,21 @@ def _equality(axes: Axes, points: MeasuredPoints) -> None:
         log_axis(axis, points.unit)
 
 
-def _bands(axes: Axes, points: MeasuredPoints) -> None:
+def _reach_of(points: MeasuredPoints) -> float:
+    """The nearest end of the lower axes that holds nearly all ratios and the bands around one."""
+    apart = np.exp(np.abs(np.log(points.predicted / points.measured)))
+    bands = np.maximum(points.high / points.predicted, points.predicted / points.low)
+    needed = max(np.quantile(apart, _WITHIN), np.quantile(bands, 0.5))
+    return next((reach for reach in _REACHES if needed <= reach), _LARGEST_REACH)
+
+
+def _bands(axes: Axes, points: MeasuredPoints, reach: float) -> None:
     """Axes of ratios with every prediction's band: a mark lies between its ends where it is inside."""
     axes.set_yscale("log", base=2)
-    axes.set_ylim(1 / _REACH, _REACH)
+    axes.set_ylim(1 / reach, reach)
+    if reach in _REACHES:
+        axes.yaxis.set_major_locator(FixedLocator(_REACHES[reach]))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.axhline(1.0, color="black", linewidth=1.0)
     ends = [np.stack([points.measured, points.predicted / end], axis=-1) for end in (points.high, points.low)]
     if points.measured.size < _MANY:

@@ -56,6 +56,17 @@ def test_gross_errors_stay_on_the_edge_of_the_ratios():
     assert set(np.concatenate(marks)) == {lower.get_ylim()[1]}
 
 
+@pytest.mark.parametrize(("error", "end"), [(1.04, 1.25), (1.3, 1.5), (1.9, 2.0), (3.0, 4.0)])
+def test_the_axes_of_ratios_end_near_what_they_show(error, end):
+    measured = measured_points(40).measured
+    wrong = measured * error ** np.resize([1.0, -1.0], measured.size)
+    points = MeasuredPoints(
+        measured=measured, predicted=wrong, low=0.95 * wrong, high=1.05 * wrong, group=measured_points(40).group
+    )
+    _, lower = draw_validation(points, caption="made up").axes
+    assert lower.get_ylim() == pytest.approx((1.0 / end, end))
+
+
 def test_ten_groups_share_seven_looks():
     points = measured_points(100)
     many = np.array([f"group {index % 10}" for index in range(100)])

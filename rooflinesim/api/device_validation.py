@@ -103,7 +103,9 @@ def validate_device(
     if not found.cells and found.is_interrupted:
         raise KeyboardInterrupt
     if not found.cells:
-        raise UnsupportedError(f"--budget {seconds:.0f}s is too short for any step of {', '.join(sizes)}; give more")
+        raise UnsupportedError(
+            f"--budget {seconds:.0f}s is too short for any step of {', '.join(sizes)}; give more, or --sizes tiny"
+        )
     hardware = profile or measured_hardware(found, has_intervals=False)
     ordered = [cell for cell, _ in found.cells]
     predictions = predicted(hardware, ordered)

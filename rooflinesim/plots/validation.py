@@ -33,6 +33,8 @@ _LARGEST_REACH = 4.0
 """Ratio at which they end at the latest, so that a few gross errors do not flatten the rest."""
 _WITHIN = 0.98
 """Share of the ratios that lie within the ends."""
+_MARGIN = 1.05
+"""Room between the last of them and the end."""
 
 _BAND_ENDS: dict[str, Any] = {"color": "black", "marker": ".", "markersize": 2.5, "markeredgewidth": 0.0}
 
@@ -175,7 +177,7 @@ def _reach_of(points: MeasuredPoints) -> float:
     """The nearest end of the lower axes that holds nearly all ratios and the bands around one."""
     apart = np.exp(np.abs(np.log(points.predicted / points.measured)))
     bands = np.maximum(points.high / points.predicted, points.predicted / points.low)
-    needed = max(np.quantile(apart, _WITHIN), np.quantile(bands, 0.5))
+    needed = _MARGIN * max(np.quantile(apart, _WITHIN), np.quantile(bands, 0.5))
     return next((reach for reach in _REACHES if needed <= reach), _LARGEST_REACH)
 
 

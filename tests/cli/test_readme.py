@@ -30,7 +30,7 @@ def commands() -> list[str]:
 SCENARIOS = dict(
     zip(("my-scenario.yaml", "my-traffic.yaml"), re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL), strict=True)
 )
-SHORT = "15s"
+SHORT = "30s"
 """What measurements of a test may take; the README's own budgets measure more of the same."""
 
 COLUMNS = (

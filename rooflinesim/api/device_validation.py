@@ -117,13 +117,14 @@ def validate_device(
 
 def kernel_paces(profile: Hardware, kernels: Sequence[TimedOp]) -> dict[str, float]:
     """How many times what a profile predicts products take now, the median by number format [1]."""
-    apart: dict[str, list[float]] = defaultdict(list)
-    model = known_decoder("tiny")
-    for one in kernels:
-        if one.op.kind == "gemm":
-            machine = machine_of(deployment(model=model, hardware=profile, stack=known_stack(STACK), weights=one.form))
-            apart[one.form].append(one.time / float(op_cost(one.op, machine).time))
-    return {form: float(np.median(found)) for form, found in apart.items()}
+    products = [one for one in kernels if one.op.kind == "gemm"]
+    model, stack = known_decoder("tiny"), known_stack(STACK)
+    paces = {}
+    for form in dict.fromkeys(one.form for one in products):
+        machine = machine_of(deployment(model=model, hardware=profile, stack=stack, weights=form))
+        apart = [one.time / float(op_cost(one.op, machine).time) for one in products if one.form == form]
+        paces[form] = float(np.median(apart))
+    return paces
 
 
 def check_device(profile: Hardware, name: str) -> None:
